@@ -1,2 +1,15 @@
-//! .
+//! Reads and edits ext2, ext3 and ext4 in user space.
+#![warn(clippy::arithmetic_side_effects)]
+#![cfg_attr(
+    test,
+    expect(
+        clippy::arithmetic_side_effects,
+        reason = "tests may fail by overflow"
+    )
+)]
+
 mod checksum;
+mod error;
+mod features;
+
+pub use error::{Corrupt, Error, Unsupported};
