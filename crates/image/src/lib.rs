@@ -1,1 +1,55 @@
-//! .
+//! Disk image formats as block devices, and devices as images.
+//!
+//! [`open`] takes the file that the user named, finds out its format (or is told), opens every
+//! file that the image names as far as the [`Gate`] allows, and gives one read-only
+//! [`block::BlockRead`] of the disk as the guest saw it: raw, qcow2 and VMDK, with their chains of
+//! backing files and parents. Snapshots *inside* an image are not looked at: the disk is its
+//! current state.
+//!
+//! ```
+//! use image::{Format, OpenOptions};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let path = dir.path().join("disk.img");
+//! std::fs::write(&path, [7; 4096])?;
+//! let image = image::open(&path, &OpenOptions::default())?;
+//! assert_eq!(image.format(), Format::Raw);
+//! let mut sector = [0; 512];
+//! image.device().read_at(512, &mut sector)?;
+//! assert_eq!(sector, [7; 512]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Errors
+//! [`Error::Corrupt`] breaks the format's rules, [`Error::Unsupported`] keeps them but is not done
+//! here, [`Error::Refused`] and [`Error::Missing`] are about files that an image names,
+//! [`Error::Unrecognised`] is a file of which nothing says what it is. Reads of the device say the
+//! same as the source of [`block::Error::Format`]. Missing data is an error, never zeros.
+//!
+//! # Out of scope
+//! Encrypted images and writing into existing images. VHD, VHDX, VDI and archives are recognised
+//! and refused by name.
+#![warn(clippy::arithmetic_side_effects)]
+#![cfg_attr(
+    test,
+    expect(
+        clippy::arithmetic_side_effects,
+        reason = "numbers of tests are their own"
+    )
+)]
+
+mod chain;
+mod error;
+mod file;
+mod format;
+mod gate;
+mod layer;
+mod open;
+mod qcow2;
+mod raw;
+mod vmdk;
+
+pub use error::{Corrupt, Error, Refused, UnknownFormat, Unsupported};
+pub use format::{Evidence, Foreign, Format, Probe, probe};
+pub use gate::Gate;
+pub use open::{Image, LayerInfo, OpenOptions, open};

@@ -1,0 +1,238 @@
+//! Why an image could not be opened, read or written.
+
+use crate::format::Foreign;
+use crate::{Format, qcow2, vmdk};
+use std::io;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Why an image could not be opened, read or written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The host could not open, read or write a file.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried, as a verb: "open", "read".
+        action: &'static str,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// The bytes break the rules of their format.
+    #[error(transparent)]
+    Corrupt(Box<Corrupt>),
+    /// The image is legal but not supported.
+    #[error(transparent)]
+    Unsupported(Box<Unsupported>),
+    /// A file that an image names may not be opened: see [`crate::Gate`].
+    #[error(transparent)]
+    Refused(Box<Refused>),
+    /// A file that an image names does not exist.
+    #[error("{} names {name:?} as its {role}, which does not exist", by.display())]
+    Missing {
+        /// The image that names the file.
+        by: PathBuf,
+        /// The name, as it stands in the image.
+        name: String,
+        /// What the file is to the image.
+        role: &'static str,
+    },
+    /// The file is of no known format, and its name does not say that it is raw.
+    #[error("{} is not recognised: {reason}", path.display())]
+    Unrecognised {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        reason: String,
+    },
+    /// The target exists and may not be replaced.
+    #[error("{} exists already", path.display())]
+    Exists {
+        /// The target.
+        path: PathBuf,
+    },
+    /// The options cannot be followed.
+    #[error("{reason}")]
+    Options {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// The device that is written to an image could not be read.
+    #[error("the source disk cannot be read")]
+    Source(#[from] block::Error),
+    /// The work was stopped from outside.
+    #[error(transparent)]
+    Interrupted(#[from] ondisk::Interrupted),
+}
+
+/// Which rule an image breaks, and where.
+#[derive(Debug, Error)]
+#[error("{} is damaged: {damage}", path.display())]
+pub struct Corrupt {
+    path: PathBuf,
+    damage: Damage,
+}
+
+/// A rule that was broken.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub(crate) enum Damage {
+    #[error("{len} bytes expected at byte {offset}, but the file ends at byte {end}")]
+    Truncated { offset: u64, len: u64, end: u64 },
+    #[error(
+        "the {unit} at guest offset {guest} maps to bytes {offset} to {to}, beyond the end of the \
+         file ({end} bytes)", to = offset.saturating_add(*len)
+    )]
+    BeyondEnd {
+        unit: &'static str,
+        guest: u64,
+        offset: u64,
+        len: u64,
+        end: u64,
+    },
+    #[error(transparent)]
+    TooLarge(#[from] ondisk::cap::TooLarge),
+    #[error("the file refers to itself through {0}")]
+    Cycle(String),
+    #[error(
+        "the compressed {unit} at guest offset {guest} (byte {offset}) cannot be expanded: {why}"
+    )]
+    Codec {
+        unit: &'static str,
+        guest: u64,
+        offset: u64,
+        why: String,
+    },
+    #[error(transparent)]
+    Qcow2(#[from] qcow2::Damage),
+    #[error(transparent)]
+    Vmdk(#[from] vmdk::Damage),
+}
+
+/// What is legal in an image but not supported.
+#[derive(Debug, Error)]
+#[error("{} is not supported: {feature}", path.display())]
+pub struct Unsupported {
+    path: PathBuf,
+    feature: Feature,
+}
+
+/// A legal thing that is not done.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub(crate) enum Feature {
+    #[error("it is {0}, which is recognised but cannot be read yet")]
+    Foreign(Foreign),
+    #[error("it is neither a regular file nor a block device")]
+    FileType,
+    #[error("the chain of backing files is deeper than {0}")]
+    Depth(usize),
+    #[error("its backing file is of format {0:?}")]
+    BackingFormat(String),
+    #[error(transparent)]
+    Qcow2(#[from] qcow2::Feature),
+    #[error(transparent)]
+    Vmdk(#[from] vmdk::Feature),
+}
+
+/// A name inside an image that may not be followed.
+#[derive(Debug, Error)]
+#[error("{} names {name:?} as its {role}: {reason}", by.display())]
+pub struct Refused {
+    pub(crate) by: PathBuf,
+    pub(crate) name: String,
+    pub(crate) role: &'static str,
+    pub(crate) reason: RefusedReason,
+}
+
+/// Why a name may not be followed.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub(crate) enum RefusedReason {
+    #[error("only plain file names are followed")]
+    NotPlain,
+    #[error("addresses and options of other programs are not followed")]
+    Url,
+    #[error("it leads to {}, outside the directories that are allowed", .0.display())]
+    Outside(PathBuf),
+    #[error("the name is not text")]
+    NotText,
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path, action: &'static str, source: impl Into<io::Error>) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            action,
+            source: source.into(),
+        }
+    }
+
+    pub(crate) fn corrupt(path: &Path, damage: impl Into<Damage>) -> Self {
+        Self::Corrupt(Box::new(Corrupt {
+            path: path.to_owned(),
+            damage: damage.into(),
+        }))
+    }
+
+    pub(crate) fn unsupported(path: &Path, feature: impl Into<Feature>) -> Self {
+        Self::Unsupported(Box::new(Unsupported {
+            path: path.to_owned(),
+            feature: feature.into(),
+        }))
+    }
+
+    /// The format whose content was recognised, if that is why the image was not opened.
+    pub fn recognised_format(&self) -> Option<Foreign> {
+        match self {
+            Self::Unsupported(unsupported) => match unsupported.feature {
+                Feature::Foreign(foreign) => Some(foreign),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// As a device's error for the access at `offset`.
+    pub(crate) fn at(self, offset: u64) -> block::Error {
+        block::Error::Format {
+            offset,
+            source: Box::new(self),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn damage(&self) -> Option<&Damage> {
+        match self {
+            Self::Corrupt(corrupt) => Some(&corrupt.damage),
+            _ => None,
+        }
+    }
+}
+
+impl Corrupt {
+    /// The damaged file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Unsupported {
+    /// The file that is not supported.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Refused {
+    /// The name that was not followed, as it stands in the image.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A format name that is none of ours.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("unknown image format {name:?}, known are {}", Format::ALL.map(Format::name).join(", "))]
+pub struct UnknownFormat {
+    pub(crate) name: String,
+}

@@ -1,0 +1,231 @@
+//! The formats, and telling them apart by content.
+
+use crate::error::{Feature, UnknownFormat};
+use crate::file::ImageFile;
+use crate::{Error, qcow2, vmdk};
+use ondisk::width::{u64_of, usize_of};
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+/// A format that images are opened as.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum Format {
+    /// The bytes of the disk, nothing else.
+    Raw,
+    /// QEMU copy-on-write, versions 2 and 3.
+    Qcow2,
+    /// VMware virtual disk: a descriptor, or a file with one inside.
+    Vmdk,
+}
+
+impl Format {
+    /// Every format, in the order of declaration.
+    pub const ALL: [Self; 3] = [Self::Raw, Self::Qcow2, Self::Vmdk];
+
+    /// The name that is used on command lines and in qcow2 headers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+            Self::Vmdk => "vmdk",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFormat> {
+        Self::ALL
+            .into_iter()
+            .find(|format| format.name() == name)
+            .ok_or_else(|| UnknownFormat {
+                name: name.to_owned(),
+            })
+    }
+}
+
+/// What [`probe`] found out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Probe {
+    /// The format to open the file as.
+    pub format: Format,
+    /// What says so.
+    pub evidence: Evidence,
+}
+
+/// What the answer of [`probe`] rests on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Evidence {
+    /// The content begins as the format prescribes.
+    Content,
+    /// No other format was recognised, and the name (or that it is a block device) allows raw.
+    Name,
+}
+
+/// Finds out the format of a file by its content; raw also needs a name that allows it.
+///
+/// Unknown content is raw in a block device and in a file with the extension `.raw`, `.img`,
+/// `.bin`, `.iso` or none.
+///
+/// # Errors
+/// [`Error::Unsupported`] if the content is of a format that is recognised but not read,
+/// [`Error::Unrecognised`] if it is unknown and the name does not allow raw, [`Error::Io`] if the
+/// file cannot be read.
+pub fn probe(path: &Path) -> Result<Probe, Error> {
+    probe_file(&ImageFile::open(path)?)
+}
+
+/// A format that is recognised by content but not read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Foreign {
+    /// Virtual PC and Hyper-V, generation 1.
+    Vhd,
+    /// Hyper-V, generation 2.
+    Vhdx,
+    /// VirtualBox.
+    Vdi,
+    /// A tar archive, which is what an OVA is.
+    Tar,
+    /// Compressed with gzip.
+    Gzip,
+    /// Compressed with xz.
+    Xz,
+    /// Compressed with zstd.
+    Zstd,
+    /// Compressed with bzip2.
+    Bzip2,
+    /// A zip archive.
+    Zip,
+    /// QEMU enhanced disk.
+    Qed,
+    /// Parallels.
+    Parallels,
+    /// Expert witness format (EnCase).
+    Ewf,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Vhd => "a VHD image",
+            Self::Vhdx => "a VHDX image",
+            Self::Vdi => "a VirtualBox VDI image",
+            Self::Tar => "a tar archive (OVA)",
+            Self::Gzip => "compressed with gzip",
+            Self::Xz => "compressed with xz",
+            Self::Zstd => "compressed with zstd",
+            Self::Bzip2 => "compressed with bzip2",
+            Self::Zip => "a zip archive",
+            Self::Qed => "a QED image",
+            Self::Parallels => "a Parallels image",
+            Self::Ewf => "an EWF (EnCase) image",
+        })
+    }
+}
+
+/// What stands where in a file of a foreign format.
+const MAGICS: [(Foreign, usize, &[u8]); 15] = [
+    (Foreign::Vhdx, 0, b"vhdxfile"),
+    (Foreign::Vhd, 0, b"conectix"),
+    (Foreign::Vdi, 0x40, &[0x7f, 0x10, 0xda, 0xbe]),
+    (Foreign::Tar, 257, b"ustar"),
+    (Foreign::Gzip, 0, &[0x1f, 0x8b, 0x08]),
+    (Foreign::Xz, 0, &[0xfd, b'7', b'z', b'X', b'Z', 0]),
+    (Foreign::Zstd, 0, &[0x28, 0xb5, 0x2f, 0xfd]),
+    (Foreign::Bzip2, 0, b"BZh91AY&SY"),
+    (Foreign::Zip, 0, b"PK\x03\x04"),
+    (Foreign::Qed, 0, b"QED\0"),
+    (Foreign::Parallels, 0, b"WithoutFreeSpace"),
+    (Foreign::Parallels, 0, b"WithouFreSpacExt"),
+    (Foreign::Ewf, 0, b"EVF\x09\x0d\x0a\xff\0"),
+    (Foreign::Ewf, 0, b"LVF\x09\x0d\x0a\xff\0"),
+    (Foreign::Ewf, 0, b"EVF2\x0d\x0a\x81\0"),
+];
+
+/// Extensions under which unknown content is raw.
+const RAW_EXTENSIONS: [&str; 5] = ["", "raw", "img", "bin", "iso"];
+
+/// Bytes looked at from the beginning of a file.
+const HEAD: u64 = 4096;
+/// Bytes of a VHD footer; a fixed VHD has no other mark.
+const FOOTER: u64 = 512;
+
+pub(crate) fn probe_file(file: &ImageFile) -> Result<Probe, Error> {
+    let mut head = vec![0; usize_of(HEAD.min(file.len()))];
+    file.read_exact(0, &mut head)?;
+    let known = if head.starts_with(&qcow2::MAGIC) {
+        Some(Format::Qcow2)
+    } else if vmdk::is_recognised(&head) {
+        Some(Format::Vmdk)
+    } else {
+        None
+    };
+    if let Some(format) = known {
+        return Ok(Probe {
+            format,
+            evidence: Evidence::Content,
+        });
+    }
+    if let Some(foreign) = foreign(file, &head)? {
+        return Err(Error::unsupported(file.path(), Feature::Foreign(foreign)));
+    }
+    raw_by_name(file).map(|()| Probe {
+        format: Format::Raw,
+        evidence: Evidence::Name,
+    })
+}
+
+fn foreign(file: &ImageFile, head: &[u8]) -> Result<Option<Foreign>, Error> {
+    for (foreign, at, magic) in MAGICS {
+        if head.get(at..).is_some_and(|rest| rest.starts_with(magic)) {
+            return Ok(Some(foreign));
+        }
+    }
+    if let Some(at) = file.len().checked_sub(FOOTER) {
+        let mut footer = [0; 8];
+        file.read_exact(at, &mut footer)?;
+        if &footer == b"conectix" {
+            return Ok(Some(Foreign::Vhd));
+        }
+    }
+    Ok(None)
+}
+
+/// Checks that a file of unknown content may be taken for raw.
+fn raw_by_name(file: &ImageFile) -> Result<(), Error> {
+    let unrecognised = |reason: String| Error::Unrecognised {
+        path: file.path().to_owned(),
+        reason,
+    };
+    if file.is_empty() {
+        return Err(unrecognised("the file is empty".to_owned()));
+    }
+    if file.is_block_device() {
+        return Ok(());
+    }
+    let extension = file
+        .path()
+        .extension()
+        .map(|extension| extension.to_string_lossy().to_ascii_lowercase())
+        .unwrap_or_default();
+    if RAW_EXTENSIONS.contains(&extension.as_str()) {
+        return Ok(());
+    }
+    Err(unrecognised(format!(
+        "it is called .{extension}, but does not begin as any known format; if it holds the plain \
+         bytes of a disk, say that its format is raw"
+    )))
+}
+
+/// How much of a head is looked at never exceeds what is cheap to read.
+const _: () = assert!(HEAD >= u64_of(257 + 5));

@@ -1,0 +1,178 @@
+//! Opening an image with everything that belongs to it.
+
+use crate::chain::Chain;
+use crate::error::{Damage, Feature};
+use crate::file::{Identity, ImageFile};
+use crate::format::probe_file;
+use crate::layer::Layer;
+use crate::raw::RawLayer;
+use crate::{Error, Format, Gate, qcow2, vmdk};
+use block::BlockRead;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How an image is opened.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// The format; if it is not said, it is found out as by [`crate::probe`].
+    pub format: Option<Format>,
+    /// Which files the image may name.
+    pub gate: Gate,
+}
+
+/// An open image: the disk as its guest saw it.
+#[derive(Clone, Debug)]
+pub struct Image {
+    device: Arc<Chain>,
+    layers: Vec<LayerInfo>,
+}
+
+/// One layer of an [`Image`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LayerInfo {
+    /// The file, by the path it was opened with.
+    pub path: PathBuf,
+    /// What it was opened as.
+    pub format: Format,
+    /// Bytes of the disk as this layer knows it.
+    pub virtual_size: u64,
+}
+
+/// Most layers of a chain, the image itself included.
+const MAX_LAYERS: usize = 32;
+
+/// Opens an image read-only, and every file that it needs.
+///
+/// All metadata is checked as far as it is needed to say where things are; what is damaged inside
+/// is found when it is read.
+///
+/// # Errors
+/// What [`Error`] lists: nothing is ever replaced by zeros or by raw bytes.
+pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, Error> {
+    let mut opener = Opener {
+        gate: &options.gate,
+        seen: Vec::new(),
+    };
+    let mut layers: Vec<Arc<dyn Layer>> = Vec::new();
+    let mut infos = Vec::new();
+    let mut next = Some(Next {
+        file: opener.first(path)?,
+        format: options.format,
+        content_id: None,
+    });
+    while let Some(Next {
+        file,
+        format,
+        content_id,
+    }) = next
+    {
+        if layers.len() == MAX_LAYERS {
+            return Err(Error::unsupported(path, Feature::Depth(MAX_LAYERS)));
+        }
+        let format = match format {
+            Some(format) => format,
+            None => probe_file(&file)?.format,
+        };
+        let path = file.path().to_owned();
+        let opened = match format {
+            Format::Raw => Opened {
+                layer: Arc::new(RawLayer::new(file)),
+                parent: None,
+                content_id: None,
+            },
+            Format::Qcow2 => qcow2::open(file, &mut opener)?,
+            Format::Vmdk => vmdk::open(file, &mut opener)?,
+        };
+        if let Some(expected) = content_id
+            && opened.content_id != Some(expected)
+        {
+            return Err(vmdk::parent_changed(&path, expected, opened.content_id));
+        }
+        infos.push(LayerInfo {
+            virtual_size: opened.layer.size(),
+            path,
+            format,
+        });
+        layers.push(opened.layer);
+        next = opened.parent;
+    }
+    Ok(Image {
+        device: Arc::new(Chain::new(layers)),
+        layers: infos,
+    })
+}
+
+impl Image {
+    /// The disk.
+    pub fn device(&self) -> Arc<dyn BlockRead> {
+        self.device.clone()
+    }
+
+    /// What the image was opened as.
+    pub fn format(&self) -> Format {
+        self.top().format
+    }
+
+    /// The file, by the path it was opened with.
+    pub fn path(&self) -> &Path {
+        &self.top().path
+    }
+
+    /// The image itself, then its parents.
+    pub fn layers(&self) -> &[LayerInfo] {
+        &self.layers
+    }
+
+    fn top(&self) -> &LayerInfo {
+        // `open` makes an image of one layer at least.
+        self.layers.first().expect("an image has a layer")
+    }
+}
+
+/// What opening one file of a chain gives.
+pub(crate) struct Opened {
+    pub(crate) layer: Arc<dyn Layer>,
+    pub(crate) parent: Option<Next>,
+    /// By which children know that this is the content they were made over.
+    pub(crate) content_id: Option<u32>,
+}
+
+/// The next file of a chain.
+pub(crate) struct Next {
+    pub(crate) file: ImageFile,
+    /// As the child says it, if it does.
+    pub(crate) format: Option<Format>,
+    /// The content id that the child expects.
+    pub(crate) content_id: Option<u32>,
+}
+
+/// Opens the files that an image names, each once.
+pub(crate) struct Opener<'g> {
+    gate: &'g Gate,
+    seen: Vec<Identity>,
+}
+
+impl Opener<'_> {
+    fn first(&mut self, path: &Path) -> Result<ImageFile, Error> {
+        let file = ImageFile::open(path)?;
+        self.seen.push(file.identity());
+        Ok(file)
+    }
+
+    /// Opens the file that the image at `by` calls `name`, if the gate allows it.
+    pub(crate) fn named(
+        &mut self,
+        by: &Path,
+        name: &[u8],
+        role: &'static str,
+    ) -> Result<ImageFile, Error> {
+        let path = self.gate.resolve(by, name, role)?;
+        let file = ImageFile::open(&path)?;
+        if self.seen.contains(&file.identity()) {
+            let name = String::from_utf8_lossy(name).into_owned();
+            return Err(Error::corrupt(by, Damage::Cycle(name)));
+        }
+        self.seen.push(file.identity());
+        Ok(file)
+    }
+}

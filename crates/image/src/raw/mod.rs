@@ -1,0 +1,5 @@
+//! Raw images: the bytes of the disk, nothing else.
+
+mod read;
+
+pub(crate) use read::RawLayer;
