@@ -1,1 +1,40 @@
-//! .
+//! The operating system found on the volumes: one tree of paths, and facts as plain data.
+//!
+//! A [`Guest`] puts the file systems of a machine together as its fstab says and resolves paths
+//! and links inside. Everything found in a guest is hostile: paths cannot leave it, every walk is
+//! bounded, and what cannot be understood is a finding, not a failure.
+//!
+//! ```
+//! use fs::{FileSystem, FileSystemEdit, MemoryFs, NewNode};
+//! use guest::Guest;
+//!
+//! let mut root = MemoryFs::new("f0ae", Some("root"));
+//! let top = root.root();
+//! let file = root.create(top, b"hostname", NewNode::root(0o644))?;
+//! root.replace(file, b"web1\n")?;
+//! root.symlink(top, b"etc", b"..", NewNode::root(0o777))?;
+//! let guest = Guest::of(Box::new(root));
+//! assert_eq!(guest.read(&"/etc/hostname".into(), 64)?.unwrap(), b"web1\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Errors name the path in the guest, or the volume, that failed ([`Error`]); the driver's own
+//! reason is the source. Running guest code, and guests that are no Linux, are out of scope.
+
+pub mod boot;
+pub mod cloud_init;
+mod error;
+pub mod network;
+mod path;
+pub mod source_tools;
+mod tree;
+mod volume_id;
+
+pub use boot::Boot;
+pub use cloud_init::CloudInit;
+pub use error::Error;
+pub use network::Network;
+pub use path::GuestPath;
+pub use source_tools::SourceTool;
+pub use tree::{DirEntry, Guest, Mount};
+pub use volume_id::VolumeId;
