@@ -128,6 +128,23 @@ pub(crate) enum CorruptKind {
     FreeBlockFreed { block: u64 },
     #[error("inode {inode} is already free")]
     FreeInodeFreed { inode: u32 },
+    #[error("directory inode {inode}, block {block}, byte {at}: {reason} ({value})")]
+    Directory {
+        inode: u32,
+        block: u32,
+        at: usize,
+        reason: &'static str,
+        value: u64,
+    },
+    #[error(
+        "directory inode {inode}, block {block}: checksum is {found:#x}, computed {computed:#x}"
+    )]
+    DirectoryChecksum {
+        inode: u32,
+        block: u32,
+        found: u32,
+        computed: u32,
+    },
     #[error("group {group}: {counter} says that there is room, but the bitmap is full")]
     FullGroup { group: u32, counter: &'static str },
 }

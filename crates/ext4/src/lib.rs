@@ -2,14 +2,13 @@
 #![warn(clippy::arithmetic_side_effects)]
 #![cfg_attr(
     test,
-    expect(
-        clippy::arithmetic_side_effects,
-        reason = "tests may fail by overflow"
-    )
+    expect(clippy::arithmetic_side_effects, reason = "tests may fail by overflow")
 )]
 
 mod checksum;
+mod dir;
 mod error;
 mod features;
+mod hash;
 
 pub use error::{Corrupt, Error, Unsupported};
