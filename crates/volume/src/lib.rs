@@ -1,6 +1,6 @@
 //! Partition tables: where on a disk the volumes are.
 //!
-//! [`Table`] is what a disk says about itself, as the Linux kernel and firmware would read it: a
+//! [`scan`] gives the [`Table`], which is what a disk says about itself, as the Linux kernel and firmware would read it: a
 //! GUID partition table (also from its backup), an MBR with logical partitions, or nothing, in
 //! which case the whole disk is one volume.
 //!
@@ -17,8 +17,12 @@
 
 mod error;
 mod finding;
+mod gpt;
+mod mbr;
+mod scan;
 mod table;
 
 pub use error::{Corrupt, Error, Unsupported};
 pub use finding::{ChainEnd, Finding, GptDamage};
+pub use scan::scan;
 pub use table::{Partition, PartitionKind, Table, TableKind};
