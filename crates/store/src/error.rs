@@ -1,0 +1,70 @@
+//! Why a store could not be read or written.
+
+use crate::SnapshotId;
+use ondisk::Interrupted;
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why a store could not be read or written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The host failed.
+    #[error("cannot use {}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// The directory is no store, and not empty.
+    #[error("{} holds something else than a rehost store; name another directory", .0.display())]
+    NotAStore(PathBuf),
+    /// The store was made by another version.
+    #[error("{} has format {found}, this rehost reads format {expected}", path.display())]
+    Format {
+        /// The file that says it.
+        path: PathBuf,
+        /// The store's.
+        found: u32,
+        /// Ours.
+        expected: u32,
+    },
+    /// A manifest cannot be understood.
+    #[error("{} is damaged", path.display())]
+    Json {
+        /// The manifest.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A file of the store breaks its format.
+    #[error("{} is damaged: {what}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// There is no such snapshot.
+    #[error("{} has no snapshot {id}", store.display())]
+    NoSnapshot {
+        /// The store.
+        store: PathBuf,
+        /// The snapshot asked for.
+        id: SnapshotId,
+    },
+    /// A snapshot id is `snap-` and 17 lower-case hex digits.
+    #[error("{0:?} is no snapshot id")]
+    BadId(String),
+    /// The disk is larger than any snapshot can be.
+    #[error("a disk of {0} bytes is larger than the 64 TiB that a snapshot can hold")]
+    TooLarge(u64),
+    /// The source could not be read.
+    #[error("cannot read the disk")]
+    Block(#[from] block::Error),
+    /// The user stopped it.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
