@@ -349,6 +349,10 @@ impl Read for Reader<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let left = self.size().saturating_sub(self.position);
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+        // At the end, or sought past it, there is nothing to ask the disk for.
+        if len == 0 {
+            return Ok(0);
+        }
         let at = self.base.saturating_add(self.position);
         let buf = buf.get_mut(..len).unwrap_or_default();
         self.disk.read_at(at, buf).map_err(io::Error::other)?;
