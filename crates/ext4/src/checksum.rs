@@ -20,6 +20,10 @@ pub(crate) const INODE_CHECKSUM_HI: usize = 0x82;
 const GOOD_OLD_INODE_SIZE: usize = 128;
 /// Where the checksum field of an attribute block's header lies.
 pub(crate) const XATTR_BLOCK_CHECKSUM: usize = 0x10;
+/// Where the checksum field of a journal superblock lies.
+pub(crate) const JOURNAL_SUPERBLOCK_CHECKSUM: usize = 0xfc;
+/// Where the checksum of a journal's commit block lies.
+pub(crate) const JOURNAL_COMMIT_CHECKSUM: usize = 0x10;
 /// Bytes of a directory block's tail, whose last four hold the checksum.
 pub(crate) const DIR_TAIL: usize = 12;
 /// Bytes of an index node's tail, whose last four hold the checksum.
@@ -173,6 +177,43 @@ impl InodeSeed {
     pub(crate) fn orphan_block(self, block: u64, inodes: &[u8]) -> u32 {
         self.0.with(&block.to_le_bytes()).with(inodes).value()
     }
+}
+
+/// What the sums of one journal start with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct JournalSeed(Crc32c);
+
+impl JournalSeed {
+    /// The seed: made of the journal's own identifier.
+    pub(crate) fn of_uuid(s_uuid: &[u8; 16]) -> Self {
+        Self(Crc32c::ONES.with(s_uuid))
+    }
+
+    /// The sum of a descriptor or revoke block, whose last four bytes hold it.
+    pub(crate) fn block_with_tail(self, block: &[u8]) -> u32 {
+        self.0
+            .with_zeroed(block, block.len().saturating_sub(4), 4)
+            .value()
+    }
+
+    /// `h_chksum[0]` of a commit block.
+    pub(crate) fn commit(self, block: &[u8]) -> u32 {
+        self.0
+            .with_zeroed(block, JOURNAL_COMMIT_CHECKSUM, 4)
+            .value()
+    }
+
+    /// The sum of a logged block that a tag keeps: all of it, or the low half.
+    pub(crate) fn logged(self, sequence: u32, block: &[u8]) -> u32 {
+        self.0.with(&sequence.to_be_bytes()).with(block).value()
+    }
+}
+
+/// `s_checksum` of a journal superblock of 1024 bytes.
+pub(crate) fn journal_superblock(bytes: &[u8]) -> u32 {
+    Crc32c::ONES
+        .with_zeroed(bytes, JOURNAL_SUPERBLOCK_CHECKSUM, 4)
+        .value()
 }
 
 /// Whether an inode is large enough, and says that it is, for the high half of its checksum.

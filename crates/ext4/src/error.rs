@@ -128,6 +128,23 @@ pub(crate) enum CorruptKind {
     FreeBlockFreed { block: u64 },
     #[error("inode {inode} is already free")]
     FreeInodeFreed { inode: u32 },
+    #[error("journal block {block}: {reason} ({value})")]
+    Journal {
+        block: u32,
+        reason: &'static str,
+        value: u64,
+    },
+    #[error(
+        "journal block {block}, transaction {sequence}: checksum of {what} is {found:#x}, \
+         computed {computed:#x}"
+    )]
+    JournalChecksum {
+        block: u32,
+        sequence: u32,
+        what: &'static str,
+        found: u32,
+        computed: u32,
+    },
     #[error("directory inode {inode}, block {block}, byte {at}: {reason} ({value})")]
     Directory {
         inode: u32,
@@ -156,6 +173,8 @@ pub(crate) enum UnsupportedKind {
     Incompatible { names: String },
     #[error("writing with feature {names}")]
     WriteFeature { names: String },
+    #[error("journal with feature {names}")]
+    JournalFeature { names: String },
     #[error("{0}")]
     Other(&'static str),
     #[error("inode {inode}: {what}")]

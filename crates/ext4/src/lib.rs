@@ -10,5 +10,6 @@ mod dir;
 mod error;
 mod features;
 mod hash;
+mod journal;
 
 pub use error::{Corrupt, Error, Unsupported};
