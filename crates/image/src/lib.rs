@@ -38,11 +38,14 @@
     )
 )]
 
+mod cache;
 mod chain;
+mod codec;
 mod error;
 mod file;
 mod format;
 mod gate;
+mod granules;
 mod layer;
 mod open;
 mod qcow2;

@@ -1,0 +1,163 @@
+//! Expanding and making the compressed granules of images.
+
+use flate2::{Decompress, FlushDecompress, Status};
+use ondisk::width::{u64_of, usize_of};
+use std::cell::RefCell;
+use std::fmt;
+use zstd::zstd_safe::{self, DCtx, DParameter, InBuffer, OutBuffer};
+
+/// How granules are compressed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Codec {
+    /// Bare deflate, RFC 1951.
+    Deflate,
+    /// Deflate with the zlib header, RFC 1950.
+    Zlib,
+    /// One zstd frame, RFC 8878.
+    Zstd,
+}
+
+/// Largest window that a zstd frame may ask for, as a power of two: granules have 2 MiB at most,
+/// but an encoder that is not told their size may ask for more.
+const ZSTD_WINDOW_LOG_MAX: u32 = 24;
+
+thread_local! {
+    static EXPANDERS: RefCell<Expanders> = RefCell::new(Expanders::default());
+}
+
+/// Decompressors are costly to make: each thread keeps its own.
+#[derive(Default)]
+struct Expanders {
+    inflate: Option<Decompress>,
+    zstd: Option<DCtx<'static>>,
+    packed: Vec<u8>,
+}
+
+impl Codec {
+    /// Expands `packed`, which may have a tail that does not belong to it, into `out`, and says
+    /// how much of it was filled: less only if the stream ended.
+    ///
+    /// # Errors
+    /// The words of the codec.
+    pub(crate) fn expand(self, packed: &[u8], out: &mut [u8]) -> Result<usize, String> {
+        EXPANDERS.with_borrow_mut(|expanders| match self {
+            Self::Deflate => inflate(expanders, false, packed, out),
+            Self::Zlib => inflate(expanders, true, packed, out),
+            Self::Zstd => expand_zstd(expanders, packed, out),
+        })
+    }
+}
+
+/// Lends the thread's buffer for compressed bytes.
+pub(crate) fn with_packed_buffer<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
+    let mut buffer = EXPANDERS.with_borrow_mut(|expanders| std::mem::take(&mut expanders.packed));
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    let result = work(&mut buffer[..len]);
+    EXPANDERS.with_borrow_mut(|expanders| expanders.packed = buffer);
+    result
+}
+
+fn inflate(
+    expanders: &mut Expanders,
+    zlib_header: bool,
+    packed: &[u8],
+    out: &mut [u8],
+) -> Result<usize, String> {
+    let state = expanders
+        .inflate
+        .get_or_insert_with(|| Decompress::new(zlib_header));
+    state.reset(zlib_header);
+    match state.decompress(packed, out, FlushDecompress::Finish) {
+        Ok(Status::StreamEnd) => Ok(usize_of(state.total_out())),
+        Ok(_) if state.total_out() == u64_of(out.len()) => Ok(out.len()),
+        Ok(_) => Err("the deflate stream does not end".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn expand_zstd(expanders: &mut Expanders, packed: &[u8], out: &mut [u8]) -> Result<usize, String> {
+    let words = |code| zstd_safe::get_error_name(code).to_owned();
+    if expanders.zstd.is_none() {
+        let mut state = DCtx::create();
+        state
+            .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX))
+            .map_err(words)?;
+        expanders.zstd = Some(state);
+    }
+    let state = expanders.zstd.get_or_insert_with(DCtx::create);
+    state
+        .reset(zstd_safe::ResetDirective::SessionOnly)
+        .map_err(words)?;
+    let mut input = InBuffer::around(packed);
+    let mut output = OutBuffer::around(out);
+    loop {
+        let before = (input.pos(), output.pos());
+        let hint = state
+            .decompress_stream(&mut output, &mut input)
+            .map_err(words)?;
+        if hint == 0 {
+            return Ok(output.pos());
+        }
+        if (input.pos(), output.pos()) == before {
+            return Err("the zstd frame does not end".to_owned());
+        }
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deflate | Self::Zlib => "zlib",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn packed(codec: Codec, bytes: &[u8]) -> Vec<u8> {
+        let level = flate2::Compression::default();
+        match codec {
+            Codec::Deflate => {
+                let mut writer = flate2::write::DeflateEncoder::new(Vec::new(), level);
+                writer.write_all(bytes).unwrap();
+                writer.finish().unwrap()
+            }
+            Codec::Zlib => {
+                let mut writer = flate2::write::ZlibEncoder::new(Vec::new(), level);
+                writer.write_all(bytes).unwrap();
+                writer.finish().unwrap()
+            }
+            Codec::Zstd => zstd::bulk::compress(bytes, 1).unwrap(),
+        }
+    }
+
+    #[test]
+    fn every_codec_takes_a_tail_and_refuses_a_cut() {
+        let bytes: Vec<u8> = (0..65_536_u32)
+            .flat_map(|n| (n / 7).to_le_bytes())
+            .collect();
+        for codec in [Codec::Deflate, Codec::Zlib, Codec::Zstd] {
+            let mut stream = packed(codec, &bytes);
+            let whole = stream.len();
+            stream.extend_from_slice(&[0xee; 400]);
+            let mut out = vec![0; bytes.len()];
+            assert_eq!(codec.expand(&stream, &mut out), Ok(bytes.len()), "{codec}");
+            assert_eq!(out, bytes);
+            let cut = codec.expand(&stream[..whole / 2], &mut out);
+            assert!(cut.is_err(), "{codec}");
+            let mut garbled = stream.clone();
+            garbled[0] ^= 0x5a;
+            assert!(codec.expand(&garbled, &mut out).is_err(), "{codec}");
+            // A decompressor that failed can be used again.
+            assert_eq!(codec.expand(&stream, &mut out), Ok(bytes.len()), "{codec}");
+            let mut longer = vec![0; bytes.len() + 10];
+            assert_eq!(codec.expand(&stream, &mut longer), Ok(bytes.len()));
+        }
+    }
+}

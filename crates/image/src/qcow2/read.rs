@@ -1,0 +1,59 @@
+//! A qcow2 image as a layer.
+
+use super::header::Header;
+use super::metadata::Tables;
+use crate::Error;
+use crate::file::ImageFile;
+use crate::granules::Granules;
+use crate::layer::{Layer, Place, Run};
+
+/// An open qcow2 image, without its backing file.
+#[derive(Debug)]
+pub(super) struct Qcow2Layer {
+    size: u64,
+    cluster: u64,
+    tables: Tables,
+    file: ImageFile,
+    data_file: Option<ImageFile>,
+    granules: Granules,
+}
+
+impl Qcow2Layer {
+    pub(super) fn new(
+        file: ImageFile,
+        data_file: Option<ImageFile>,
+        header: &Header,
+    ) -> Result<Self, Error> {
+        let cluster = header.cluster.bytes().get();
+        Ok(Self {
+            size: header.size,
+            cluster,
+            tables: Tables::read(&file, header, data_file.as_ref())?,
+            granules: Granules::new(header.codec, "cluster", cluster, header.size),
+            file,
+            data_file,
+        })
+    }
+}
+
+impl Layer for Qcow2Layer {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn granule(&self) -> u64 {
+        self.cluster
+    }
+
+    fn map(&self, offset: u64, wanted: u64) -> Result<Run, Error> {
+        self.tables.map(&self.file, offset, wanted)
+    }
+
+    fn read(&self, place: &Place, buf: &mut [u8]) -> Result<(), Error> {
+        match (place.packed, &self.data_file) {
+            (Some(packed), _) => self.granules.read(&self.file, place.offset, &packed, buf),
+            (None, Some(data_file)) => data_file.read_exact(place.offset, buf),
+            (None, None) => self.file.read_exact(place.offset, buf),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Images made by QEMU's tools, read by us; images made by us, read by QEMU's tools.
+//!
+//! Each test skips, and says so, where `qemu-img` and `qemu-io` are not installed.
+#![expect(
+    clippy::as_conversions,
+    reason = "offsets in these small images fit every width"
+)]
+
+mod qcow2;
+mod qemu;
