@@ -128,6 +128,16 @@ pub(crate) enum CorruptKind {
     FreeBlockFreed { block: u64 },
     #[error("inode {inode} is already free")]
     FreeInodeFreed { inode: u32 },
+    #[error("attributes of inode {inode} {place}, byte {at}: {reason} ({value})")]
+    Xattr {
+        inode: u32,
+        place: &'static str,
+        at: usize,
+        reason: &'static str,
+        value: u64,
+    },
+    #[error("an access control list is broken: {reason}")]
+    Acl { reason: &'static str },
     #[error("journal block {block}: {reason} ({value})")]
     Journal {
         block: u32,
