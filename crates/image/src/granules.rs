@@ -22,6 +22,14 @@ pub(crate) struct Granules {
     expanded: Cache<Arc<[u8]>>,
 }
 
+/// Where the compressed bytes of a granule are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stream {
+    pub(crate) offset: u64,
+    /// Bytes at most; the end of the file may cut them, and others may follow the stream.
+    pub(crate) len: u64,
+}
+
 /// Most expanded granules that are kept.
 const MAX_KEPT: u64 = 64;
 /// Most bytes of them.
@@ -40,27 +48,28 @@ impl Granules {
         }
     }
 
-    /// Reads out of the granule whose compressed bytes begin at `offset` of `file`.
+    /// Reads out of a granule of `file`; `stream` says where its compressed bytes are, and is
+    /// asked only if they are needed.
     pub(crate) fn read(
         &self,
         file: &ImageFile,
-        offset: u64,
         packed: &Packed,
         buf: &mut [u8],
+        stream: impl FnOnce() -> Result<Stream, Error>,
     ) -> Result<(), Error> {
         if let Some(expanded) = self.expanded.get(packed.guest) {
-            return self.copy(file, offset, packed, &expanded, buf);
+            return self.copy(file, packed, &expanded, buf);
         }
         // Whoever reads a whole granule won't come again for a part of it.
         if u64_of(buf.len()) == self.size && packed.within == 0 {
-            return self.expand(file, offset, packed, buf);
+            return self.expand(file, stream()?, packed, buf);
         }
         let expanded = self.expanded.get_or_load::<Error>(packed.guest, || {
             let mut all = vec![0; usize_of(self.size)];
-            self.expand(file, offset, packed, &mut all)?;
+            self.expand(file, stream()?, packed, &mut all)?;
             Ok(Arc::from(all))
         })?;
-        self.copy(file, offset, packed, &expanded, buf)
+        self.copy(file, packed, &expanded, buf)
     }
 
     /// Bytes of a granule that belong to the disk.
@@ -71,15 +80,15 @@ impl Granules {
     fn copy(
         &self,
         file: &ImageFile,
-        offset: u64,
         packed: &Packed,
         expanded: &[u8],
         buf: &mut [u8],
     ) -> Result<(), Error> {
-        let part = expanded
-            .get(usize_of(packed.within)..)
-            .and_then(|rest| rest.get(..buf.len()))
-            .ok_or_else(|| self.codec_error(file, offset, packed, "it is too short".to_owned()))?;
+        let part = usize_of(packed.within)..usize_of(packed.within).saturating_add(buf.len());
+        let Some(part) = expanded.get(part) else {
+            let why = format!("byte {} of it was asked for", packed.within);
+            return Err(self.codec_error(file, 0, packed, why));
+        };
         buf.copy_from_slice(part);
         Ok(())
     }
@@ -88,20 +97,20 @@ impl Granules {
     fn expand(
         &self,
         file: &ImageFile,
-        offset: u64,
+        stream: Stream,
         packed: &Packed,
         out: &mut [u8],
     ) -> Result<(), Error> {
-        with_packed_buffer(usize_of(packed.len), |buffer| {
-            let len = file.read_up_to(offset, buffer)?;
+        with_packed_buffer(usize_of(stream.len), |buffer| {
+            let len = file.read_up_to(stream.offset, buffer)?;
             let filled = self
                 .codec
                 .expand(&buffer[..len], out)
-                .map_err(|why| self.codec_error(file, offset, packed, why))?;
+                .map_err(|why| self.codec_error(file, stream.offset, packed, why))?;
             let needed = self.needed(packed);
             if u64_of(filled) < needed {
                 let why = format!("it has {filled} bytes, {needed} are expected");
-                return Err(self.codec_error(file, offset, packed, why));
+                return Err(self.codec_error(file, stream.offset, packed, why));
             }
             Ok(())
         })

@@ -30,13 +30,6 @@
 //! Encrypted images and writing into existing images. VHD, VHDX, VDI and archives are recognised
 //! and refused by name.
 #![warn(clippy::arithmetic_side_effects)]
-#![cfg_attr(
-    test,
-    expect(
-        clippy::arithmetic_side_effects,
-        reason = "numbers of tests are their own"
-    )
-)]
 
 mod cache;
 mod chain;

@@ -4,7 +4,7 @@ use super::header::Header;
 use super::metadata::Tables;
 use crate::Error;
 use crate::file::ImageFile;
-use crate::granules::Granules;
+use crate::granules::{Granules, Stream};
 use crate::layer::{Layer, Place, Run};
 
 /// An open qcow2 image, without its backing file.
@@ -51,7 +51,12 @@ impl Layer for Qcow2Layer {
 
     fn read(&self, place: &Place, buf: &mut [u8]) -> Result<(), Error> {
         match (place.packed, &self.data_file) {
-            (Some(packed), _) => self.granules.read(&self.file, place.offset, &packed, buf),
+            (Some(packed), _) => self.granules.read(&self.file, &packed, buf, || {
+                Ok(Stream {
+                    offset: place.offset,
+                    len: packed.len,
+                })
+            }),
             (None, Some(data_file)) => data_file.read_exact(place.offset, buf),
             (None, None) => self.file.read_exact(place.offset, buf),
         }

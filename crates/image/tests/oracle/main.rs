@@ -8,3 +8,4 @@
 
 mod qcow2;
 mod qemu;
+mod vmdk;
