@@ -245,7 +245,12 @@ mod tests {
         let features =
             Features::parse(0, incompat::CASEFOLD | incompat::EXTENTS, ro_compat::QUOTA).unwrap();
         assert_eq!(
-            features.check_writable().unwrap_err().source().unwrap().to_string(),
+            features
+                .check_writable()
+                .unwrap_err()
+                .source()
+                .unwrap()
+                .to_string(),
             "writing with feature casefold, quota"
         );
         assert_eq!(features.names(), ["extent", "casefold", "quota"]);

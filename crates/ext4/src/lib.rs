@@ -5,11 +5,32 @@
     expect(clippy::arithmetic_side_effects, reason = "tests may fail by overflow")
 )]
 
+mod allocator;
+mod attributes;
+mod bitmap;
+mod block_map;
+mod cache;
+mod check;
 mod checksum;
+mod content;
 mod dir;
+mod directory;
 mod error;
+mod extent;
 mod features;
+mod filesystem;
+mod group_descriptor;
 mod hash;
+mod inline_data;
+mod inode;
 mod journal;
+mod mapping;
+mod raw;
+mod recovery;
+mod superblock;
+mod timestamp;
+mod volume;
+mod xattr;
 
 pub use error::{Corrupt, Error, Unsupported};
+pub use filesystem::{Ext4, probe};
