@@ -21,19 +21,44 @@
 //! Errors name the path in the guest, or the volume, that failed ([`Error`]); the driver's own
 //! reason is the source. Running guest code, and guests that are no Linux, are out of scope.
 
+pub mod assignment;
 pub mod boot;
 pub mod cloud_init;
+mod content;
+pub mod crypttab;
+mod device_name;
 mod error;
+mod facts;
+mod field_line;
+mod firmware;
+pub mod fstab;
+pub mod ini;
+mod inspect;
+mod kernels;
+mod machine;
+mod mount;
 pub mod network;
+mod os;
+mod packages;
 mod path;
 pub mod source_tools;
+#[cfg(test)]
+mod testing;
 mod tree;
 mod volume_id;
 
 pub use boot::Boot;
 pub use cloud_init::CloudInit;
+pub use content::{Content, OtherFormat};
+pub use device_name::DeviceName;
 pub use error::Error;
+pub use facts::{Architecture, Facts, Firmware, FstabFact, VolumeFact};
+pub use inspect::inspect;
+pub use kernels::Kernel;
+pub use machine::{Disk, Machine, Root, SourceDisk, Volume};
 pub use network::Network;
+pub use os::{Family, Lineage, Os};
+pub use packages::{PackageManager, Packages};
 pub use path::GuestPath;
 pub use source_tools::SourceTool;
 pub use tree::{DirEntry, Guest, Mount};

@@ -15,6 +15,7 @@ use std::cmp::Reverse;
 /// kernel.
 #[derive(Debug)]
 pub struct Guest {
+    root: VolumeId,
     /// The root first, then in the order of mounting.
     mounts: Vec<Mount>,
     findings: Vec<String>,
@@ -43,15 +44,16 @@ pub struct DirEntry {
 }
 
 impl Guest {
-    /// A guest of one file system.
+    /// A guest of one file system, for tests; it is taken for the whole of the first disk.
     pub fn of(file_system: Box<dyn FileSystem>) -> Self {
-        Self::on(None, file_system)
+        Self::on(VolumeId::default(), file_system)
     }
 
     /// A guest whose root file system lies on `volume`.
-    pub(crate) fn on(volume: Option<VolumeId>, file_system: Box<dyn FileSystem>) -> Self {
+    pub(crate) fn on(volume: VolumeId, file_system: Box<dyn FileSystem>) -> Self {
         Self {
-            mounts: vec![Mount::new(GuestPath::root(), volume, file_system)],
+            root: volume,
+            mounts: vec![Mount::new(GuestPath::root(), Some(volume), file_system)],
             findings: Vec::new(),
         }
     }
@@ -86,9 +88,9 @@ impl Guest {
         &self.mounts
     }
 
-    /// The volume that holds the root file system; none in tests.
-    pub fn root_volume(&self) -> Option<VolumeId> {
-        self.mounts[0].volume
+    /// The volume that holds the root file system.
+    pub fn root_volume(&self) -> VolumeId {
+        self.root
     }
 
     /// Resolves symbolic links and `..` in `path` as far as it exists; the rest is appended as it
@@ -125,6 +127,14 @@ impl Guest {
     pub fn stat_followed(&self, path: &GuestPath) -> Result<Option<Meta>, Error> {
         let walked = self.walk(path, true)?;
         Ok(walked.found.map(|found| found.meta))
+    }
+
+    /// Whether `path`, links followed, names a regular file.
+    ///
+    /// # Errors
+    /// As [`canonical`](Self::canonical).
+    pub fn is_regular(&self, path: &GuestPath) -> Result<bool, Error> {
+        Ok(self.regular_file(path)?.is_some())
     }
 
     /// The content of a regular file of at most `cap` bytes, links followed; none if there is no

@@ -1,0 +1,52 @@
+//! Which firmware can boot the disks.
+
+use crate::{Disk, Error, Firmware, Machine};
+use block::BlockRead;
+use volume::TableKind;
+
+/// Judges by the partitions for boot loaders and by the code in the first sectors.
+///
+/// # Errors
+/// [`Error::Disk`] if a first sector cannot be read.
+pub(crate) fn inspect(machine: &Machine) -> Result<Option<Firmware>, Error> {
+    let (mut uefi, mut bios) = (false, false);
+    for disk in machine.disks() {
+        let mut partitions = disk.table.partitions.iter();
+        uefi |= partitions.any(|partition| partition.kind.is_esp());
+        bios |= has_bios_loader(disk)?;
+    }
+    Ok(match (uefi, bios) {
+        (true, true) => Some(Firmware::Both),
+        (true, false) => Some(Firmware::Uefi),
+        (false, true) => Some(Firmware::Bios),
+        (false, false) => None,
+    })
+}
+
+/// Whether a PC BIOS finds something to start. Tools for partitions put code of their own into
+/// the first sector that starts the active partition, so code alone says nothing.
+fn has_bios_loader(disk: &Disk) -> Result<bool, Error> {
+    if !disk.table.boot_code {
+        return Ok(false);
+    }
+    let partitions = &disk.table.partitions;
+    let active = disk.table.kind == TableKind::Mbr && partitions.iter().any(|p| p.bootable);
+    if active || partitions.iter().any(|p| p.kind.is_bios_boot()) {
+        return Ok(true);
+    }
+    let mut code = [0; BOOT_CODE];
+    disk.overlay
+        .read_at(0, &mut code)
+        .map_err(|error| Error::Disk {
+            name: disk.name.clone(),
+            source: Box::new(error),
+        })?;
+    let says = |word: &[u8]| code.windows(word.len()).any(|window| window == word);
+    Ok(LOADERS.iter().any(|word| says(word)))
+}
+
+/// Words in the first sectors of GRUB (grub-core/boot/i386/pc/boot.S), LILO, and SYSLINUX's
+/// gptmbr.bin.
+const LOADERS: [&[u8]; 3] = [b"GRUB ", b"LILO", b"Missing OS"];
+/// Bytes of code before the disk signature.
+const BOOT_CODE: usize = 440;

@@ -1,0 +1,270 @@
+//! The disks of a machine and the volumes on them.
+
+use crate::content::{self, chain};
+use crate::device_name::kernel_names;
+use crate::{Content, Error, Guest, Os, VolumeFact, VolumeId};
+use block::{BlockRead, Overlay, Window};
+use fs::{FileSystem, FsKind, Kind};
+use std::sync::Arc;
+use volume::{Partition, PartitionKind, Table, TableKind};
+
+/// A disk as the caller found it.
+#[derive(Clone, Debug)]
+pub struct SourceDisk {
+    /// What people know it by, as the name of its file.
+    pub name: String,
+    /// Its bytes; they are never changed.
+    pub device: Arc<dyn BlockRead>,
+}
+
+/// The disks of a machine, in its order, and the volumes on them.
+#[derive(Debug)]
+pub struct Machine {
+    disks: Vec<Disk>,
+    volumes: Vec<Volume>,
+}
+
+/// A disk and all that a conversion changes on it.
+#[derive(Debug)]
+pub struct Disk {
+    /// What people know it by.
+    pub name: String,
+    /// The disk, with what was changed kept apart.
+    pub overlay: Arc<Overlay>,
+    /// Its partition table.
+    pub table: Table,
+}
+
+/// A volume: a partition, or a whole disk without a partition table.
+#[derive(Clone, Debug)]
+pub struct Volume {
+    /// Which one.
+    pub id: VolumeId,
+    /// Its entry in the partition table; none for the whole disk.
+    pub partition: Option<Partition>,
+    /// What it holds.
+    pub content: Content,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// A volume that looks like the root of a guest.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Root {
+    /// Which volume.
+    pub volume: VolumeId,
+    /// What the guest says it is.
+    pub os: Option<Os>,
+}
+
+impl Machine {
+    /// Reads the partition tables and what the volumes hold.
+    ///
+    /// What cannot be read of a table or a volume is [`Content::Unreadable`] and no error.
+    ///
+    /// # Errors
+    /// [`Error::Disk`] if a disk itself cannot be read.
+    pub fn open(disks: Vec<SourceDisk>) -> Result<Self, Error> {
+        let mut machine = Self {
+            disks: Vec::with_capacity(disks.len()),
+            volumes: Vec::new(),
+        };
+        for disk in disks {
+            machine.add(disk)?;
+        }
+        Ok(machine)
+    }
+
+    fn add(&mut self, source: SourceDisk) -> Result<(), Error> {
+        let overlay = Arc::new(Overlay::new(source.device));
+        let index = self.disks.len();
+        let table = match volume::scan(&*overlay) {
+            Ok(table) => table,
+            Err(volume::Error::Block(error)) => {
+                return Err(Error::Disk {
+                    name: source.name,
+                    source: Box::new(error),
+                });
+            }
+            Err(error) => {
+                self.volumes.push(Volume {
+                    id: VolumeId {
+                        disk: index,
+                        partition: None,
+                    },
+                    partition: None,
+                    content: Content::Unreadable(chain(&error)),
+                    size: overlay.size(),
+                });
+                Table {
+                    kind: TableKind::None,
+                    sector_size: 512,
+                    disk_id: None,
+                    partitions: Vec::new(),
+                    findings: Vec::new(),
+                    boot_code: false,
+                }
+            }
+        };
+        for partition in &table.partitions {
+            let content = if partition.kind.is_extended() {
+                Content::Extended
+            } else {
+                match partition.open(overlay.clone()) {
+                    Ok(window) => content::probe(&window),
+                    Err(error) => Content::Unreadable(chain(&error)),
+                }
+            };
+            let whole = partition.kind == PartitionKind::Disk;
+            self.volumes.push(Volume {
+                id: VolumeId {
+                    disk: index,
+                    partition: (!whole).then_some(partition.number),
+                },
+                partition: (!whole).then(|| partition.clone()),
+                content,
+                size: partition.size,
+            });
+        }
+        self.disks.push(Disk {
+            name: source.name,
+            overlay,
+            table,
+        });
+        Ok(())
+    }
+
+    /// The disks, in the order of the machine.
+    pub fn disks(&self) -> &[Disk] {
+        &self.disks
+    }
+
+    /// The volumes of all disks, in order.
+    pub fn volumes(&self) -> &[Volume] {
+        &self.volumes
+    }
+
+    /// The volume of this identifier.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchVolume`].
+    pub fn volume(&self, id: VolumeId) -> Result<&Volume, Error> {
+        let mut volumes = self.volumes.iter();
+        volumes
+            .find(|volume| volume.id == id)
+            .ok_or(Error::NoSuchVolume { volume: id })
+    }
+
+    /// The bytes of a volume; what is written there stays in the disk's overlay.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchVolume`]; [`Error::Volume`] if it leaves the disk.
+    pub fn device(&self, id: VolumeId) -> Result<Window<Arc<Overlay>>, Error> {
+        let volume = self.volume(id)?;
+        let overlay = self.disks[id.disk].overlay.clone();
+        let (start, size) = match &volume.partition {
+            Some(partition) => (partition.start, partition.size),
+            None => (0, overlay.size()),
+        };
+        Window::new(overlay, start, size).map_err(|error| Error::Volume {
+            volume: id,
+            source: Box::new(error),
+        })
+    }
+
+    /// Opens the file system on a volume. A journal that was not played back is played back now,
+    /// into the overlay.
+    ///
+    /// # Errors
+    /// [`Error::NotAFileSystem`] if there is none that a driver exists for; [`Error::Volume`] with
+    /// what the driver says.
+    pub fn open_file_system(&self, id: VolumeId) -> Result<Box<dyn FileSystem>, Error> {
+        let volume = self.volume(id)?;
+        let not_a_file_system = || Error::NotAFileSystem {
+            volume: id,
+            content: volume.content.describe(),
+        };
+        let Content::FileSystem(info) = &volume.content else {
+            return Err(not_a_file_system());
+        };
+        let device = Arc::new(self.device(id)?);
+        let failed =
+            |source: Box<dyn std::error::Error + Send + Sync>| Error::Volume { volume: id, source };
+        match info.kind {
+            FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4 => ext4::Ext4::open(device)
+                .map(|fs| Box::new(fs) as Box<dyn FileSystem>)
+                .map_err(|error| failed(error.into())),
+            _ => Err(not_a_file_system()),
+        }
+    }
+
+    /// The volumes that look like the root of a guest, in order.
+    ///
+    /// # Errors
+    /// Why the first file system could not be read, if no root was found at all.
+    pub fn roots(&self) -> Result<Vec<Root>, Error> {
+        let mut roots = Vec::new();
+        let mut failed = None;
+        for volume in &self.volumes {
+            match &volume.content {
+                Content::FileSystem(info) if info.kind != FsKind::Vfat => {}
+                _ => continue,
+            }
+            let root = self.open_file_system(volume.id).and_then(|file_system| {
+                let guest = Guest::on(volume.id, file_system);
+                let looks_so = looks_like_a_root(&guest)?;
+                let os = if looks_so { Os::of(&guest)? } else { None };
+                Ok(looks_so.then_some(os))
+            });
+            match root {
+                Ok(Some(os)) => roots.push(Root {
+                    volume: volume.id,
+                    os,
+                }),
+                Ok(None) => {}
+                Err(error) => drop(failed.get_or_insert(error)),
+            }
+        }
+        match failed {
+            Some(error) if roots.is_empty() => Err(error),
+            _ => Ok(roots),
+        }
+    }
+
+    /// The volumes as plain data; where they are mounted is not known here.
+    pub(crate) fn volume_facts(&self) -> Vec<VolumeFact> {
+        let facts = self.volumes.iter().map(|volume| {
+            let partition = volume.partition.as_ref();
+            VolumeFact {
+                id: volume.id,
+                size: volume.size,
+                partition_type: partition.map(|partition| match partition.kind {
+                    PartitionKind::Gpt(guid) => guid.to_string(),
+                    PartitionKind::Mbr(byte) => format!("{byte:#04x}"),
+                    PartitionKind::Disk => "disk".to_owned(),
+                }),
+                content: volume.content.clone(),
+                uuid: volume.content.uuid().map(str::to_owned),
+                label: volume.content.label().map(str::to_owned),
+                partuuid: partition.and_then(|partition| partition.uuid.clone()),
+                partlabel: partition.and_then(|partition| partition.label.clone()),
+                device_names: kernel_names(volume.id),
+                mounted_at: None,
+            }
+        });
+        facts.collect()
+    }
+}
+
+/// Whether a file system has what every root has: `/etc`, programs, and a word about itself.
+fn looks_like_a_root(guest: &Guest) -> Result<bool, Error> {
+    let is_dir = |path: &str| -> Result<bool, Error> {
+        let meta = guest.stat_followed(&path.into())?;
+        Ok(meta.is_some_and(|meta| meta.kind == Kind::Dir))
+    };
+    // The link os-release may lead to a /usr of its own, so the link itself counts.
+    let there = |path: &str| -> Result<bool, Error> { Ok(guest.stat(&path.into())?.is_some()) };
+    Ok(is_dir("/etc")?
+        && (is_dir("/usr")? || is_dir("/bin")?)
+        && (there("/etc/fstab")? || there("/etc/os-release")? || there("/usr/lib/os-release")?))
+}
