@@ -336,7 +336,11 @@ fn escaped(value: &str) -> String {
 
 /// Bytes that mean themselves in a word without quotes.
 fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/' | b':' | b',' | b'=' | b'+' | b'%' | b'@')
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'_' | b'-' | b'.' | b'/' | b':' | b',' | b'=' | b'+' | b'%' | b'@'
+        )
 }
 
 #[cfg(test)]
@@ -353,7 +357,10 @@ mod tests {
             "A+=(1 2)\nB=a\"b\"'c'\\ d\n",
             "=\nA\n1=2\n",
         ] {
-            assert_eq!(Assignments::parse(text.as_bytes()).render(), text.as_bytes());
+            assert_eq!(
+                Assignments::parse(text.as_bytes()).render(),
+                text.as_bytes()
+            );
         }
     }
 

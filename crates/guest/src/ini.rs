@@ -227,7 +227,10 @@ fn understand(raw: &[u8]) -> Content {
     if text.starts_with(['#', ';']) {
         return Content::Other;
     }
-    if let Some(name) = text.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+    if let Some(name) = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.split(']').next())
+    {
         return Content::Section(name.to_owned());
     }
     match text.split_once('=') {

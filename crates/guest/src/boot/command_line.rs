@@ -100,7 +100,8 @@ impl CommandLine {
         let end = self.words.iter().position(|(_, word)| word == "--");
         let index = end.unwrap_or(self.words.len());
         let blanks = if index == 0 { "" } else { " " };
-        self.words.insert(index, (blanks.to_owned(), word.to_owned()));
+        self.words
+            .insert(index, (blanks.to_owned(), word.to_owned()));
         if index == 0
             && let Some((blanks, _)) = self.words.get_mut(1)
             && blanks.is_empty()

@@ -148,7 +148,7 @@ impl GrubCfg {
         });
         values
             .filter(|value| !value.contains('$') || value.contains("saved_entry"))
-            .last()
+            .next_back()
     }
 
     /// Whether entries are taken from `/boot/loader/entries`.
@@ -184,7 +184,11 @@ impl GrubCfg {
             change(&plain(kernel), &mut command_line);
             let new = command_line.render();
             if new != arguments {
-                let gap = if new.is_empty() || new.starts_with([' ', '\t']) { "" } else { " " };
+                let gap = if new.is_empty() || new.starts_with([' ', '\t']) {
+                    ""
+                } else {
+                    " "
+                };
                 line.raw = format!("{head}{kernel}{gap}{new}{end}").into_bytes();
                 changed = changed.saturating_add(1);
             }
@@ -218,7 +222,8 @@ impl GrubCfg {
     pub fn insert_before(&mut self, text: &str, at: impl Fn(&[String]) -> bool) {
         let index = self.lines.iter().position(|line| at(&line.words()));
         let raw = text.as_bytes().to_vec();
-        self.lines.insert(index.unwrap_or(0), Line { raw, number: 0 });
+        self.lines
+            .insert(index.unwrap_or(0), Line { raw, number: 0 });
         *self = Self::parse(&self.render());
     }
 }
@@ -234,7 +239,9 @@ impl Line {
         if text.trim_start().starts_with('#') {
             return Vec::new();
         }
-        CommandLine::parse(&text.replace("\\\n", "")).words().collect()
+        CommandLine::parse(&text.replace("\\\n", ""))
+            .words()
+            .collect()
     }
 
     fn kernel(&self) -> Option<KernelLine> {
@@ -375,7 +382,15 @@ menuentry 'Firmware' {
 
     #[test]
     fn what_is_not_edited_survives() {
-        for text in [CFG, "", "}\n}\n", "menuentry {", "linux", "linux \\\n\\\n", "menuentry 'a' { linux /x }"] {
+        for text in [
+            CFG,
+            "",
+            "}\n}\n",
+            "menuentry {",
+            "linux",
+            "linux \\\n\\\n",
+            "menuentry 'a' { linux /x }",
+        ] {
             let cfg = GrubCfg::parse(text.as_bytes());
             assert_eq!(cfg.render(), text.as_bytes());
             cfg.entries();
@@ -390,9 +405,15 @@ menuentry 'Firmware' {
         };
         let places: Vec<Vec<usize>> = entries.iter().map(place).collect();
         assert_eq!(places, [vec![0], vec![1], vec![1, 0], vec![1, 1], vec![2]]);
-        assert_eq!(entries[0].initrds, ["/boot/ucode.img", "/boot/initrd.img-6.1"]);
+        assert_eq!(
+            entries[0].initrds,
+            ["/boot/ucode.img", "/boot/initrd.img-6.1"]
+        );
         let kernel = entries[0].kernel.as_ref().unwrap();
-        assert_eq!((kernel.line, kernel.arguments.as_str()), (13, "root=/dev/sda2 ro  quiet"));
+        assert_eq!(
+            (kernel.line, kernel.arguments.as_str()),
+            (13, "root=/dev/sda2 ro  quiet")
+        );
         assert_eq!(entries[3].kernel.as_ref().unwrap().kernel, "/boot/vm linuz");
         assert_eq!(entries[2].path[1].id.as_deref(), Some("six"));
         assert!(entries[4].kernel.is_none());
@@ -428,8 +449,14 @@ menuentry 'Firmware' {
         assert_eq!(cfg.edit_kernels(add), 3);
         let text = String::from_utf8(cfg.render()).unwrap();
         let expected = CFG
-            .replace("root=/dev/sda2 ro  quiet", "root=UUID=9 ro  quiet console=ttyS0")
-            .replace("root=/dev/sda2 \\\n\t\t\tro", "root=UUID=9 \\\n\t\t\tro console=ttyS0")
+            .replace(
+                "root=/dev/sda2 ro  quiet",
+                "root=UUID=9 ro  quiet console=ttyS0",
+            )
+            .replace(
+                "root=/dev/sda2 \\\n\t\t\tro",
+                "root=UUID=9 \\\n\t\t\tro console=ttyS0",
+            )
             .replace("single", "single console=ttyS0");
         assert_eq!(text, expected);
     }

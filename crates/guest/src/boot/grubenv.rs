@@ -26,6 +26,12 @@ pub enum GrubEnvError {
         /// Where the line starts.
         at: usize,
     },
+    /// A line is neither a variable nor a comment, as where padding has got a line end.
+    #[error("the line at byte {at} of the environment block is neither a variable nor a comment")]
+    NoVariable {
+        /// Where the line starts.
+        at: usize,
+    },
     /// There is no room.
     #[error("the environment block has {size} bytes, and {needed} are needed")]
     Full {
@@ -42,7 +48,7 @@ impl GrubEnv {
     /// Reads a block.
     ///
     /// # Errors
-    /// [`GrubEnvError::Signature`] and [`GrubEnvError::OpenLine`].
+    /// [`GrubEnvError::Signature`], [`GrubEnvError::OpenLine`], [`GrubEnvError::NoVariable`].
     pub fn parse(bytes: &[u8]) -> Result<Self, GrubEnvError> {
         let Some(mut rest) = bytes.strip_prefix(SIGNATURE.as_bytes()) else {
             return Err(GrubEnvError::Signature);
@@ -51,6 +57,10 @@ impl GrubEnv {
         // GRUB 2.04 and later put a second comment line, all others are padding without line end.
         while let Some(length) = line_length(rest) {
             let (line, tail) = rest.split_at(length);
+            if !line.starts_with(b"# ") && !line.contains(&b'=') {
+                let at = bytes.len() - rest.len();
+                return Err(GrubEnvError::NoVariable { at });
+            }
             lines.push(line.to_vec());
             rest = tail;
         }
@@ -149,7 +159,8 @@ mod tests {
 
     #[test]
     fn a_block_keeps_its_size() {
-        let bytes = block("# WARNING: Do not edit\nsaved_entry=a\\\\b\nkernelopts=root=/dev/sda2 ro \n");
+        let bytes =
+            block("# WARNING: Do not edit\nsaved_entry=a\\\\b\nkernelopts=root=/dev/sda2 ro \n");
         let mut env = GrubEnv::parse(&bytes).unwrap();
         assert_eq!(env.render(), bytes);
         assert_eq!(env.value("saved_entry").as_deref(), Some("a\\b"));
@@ -168,7 +179,13 @@ mod tests {
         let mut env = GrubEnv::parse(&block("a=1\n")).unwrap();
         let before = env.clone();
         let error = env.set("b", &"x".repeat(1000)).unwrap_err();
-        assert_eq!(error, GrubEnvError::Full { size: 1024, needed: 1032 });
+        assert_eq!(
+            error,
+            GrubEnvError::Full {
+                size: 1024,
+                needed: 1032
+            }
+        );
         assert_eq!(env, before);
     }
 
@@ -178,8 +195,20 @@ mod tests {
     }
 
     #[test]
+    fn padding_with_a_line_end_is_refused() {
+        let bytes = block("a=1\n####\n\n");
+        assert_eq!(
+            GrubEnv::parse(&bytes),
+            Err(GrubEnvError::NoVariable { at: 29 })
+        );
+    }
+
+    #[test]
     fn an_open_line_is_refused() {
         let bytes = block("a=1\nb=2");
-        assert_eq!(GrubEnv::parse(&bytes), Err(GrubEnvError::OpenLine { at: 29 }));
+        assert_eq!(
+            GrubEnv::parse(&bytes),
+            Err(GrubEnvError::OpenLine { at: 29 })
+        );
     }
 }

@@ -38,7 +38,10 @@ impl LoaderEntry {
 
     /// Line number of the first line of a key, from 1.
     pub fn line_of(&self, key: &str) -> Option<usize> {
-        let index = self.lines.iter().position(|line| value(line, key).is_some())?;
+        let index = self
+            .lines
+            .iter()
+            .position(|line| value(line, key).is_some())?;
         Some(index.saturating_add(1))
     }
 

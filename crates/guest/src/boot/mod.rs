@@ -48,7 +48,7 @@ const OTHER_LOADERS: [(&str, &str); 7] = [
 ///
 /// # Errors
 /// What reading the guest meets; a configuration that makes no sense is no error.
-pub(crate) fn inspect(guest: &Guest) -> Result<Boot, Error> {
+pub fn inspect(guest: &Guest) -> Result<Boot, Error> {
     let mut boot = Boot {
         esp: esp::inspect(guest)?,
         ..Boot::default()
@@ -175,10 +175,7 @@ fn defaults(guest: &Guest) -> Result<Vec<GuestPath>, Error> {
     Ok(files)
 }
 
-fn saved_entry(
-    guest: &Guest,
-    environment: Option<&GuestPath>,
-) -> Result<Option<String>, Error> {
+fn saved_entry(guest: &Guest, environment: Option<&GuestPath>) -> Result<Option<String>, Error> {
     let Some(environment) = environment else {
         return Ok(None);
     };
