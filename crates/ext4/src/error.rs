@@ -124,6 +124,8 @@ pub(crate) enum CorruptKind {
     NoSuchInode { inode: u64, count: u32 },
     #[error("inode {inode} is named in a directory, but is not in use")]
     UnusedInode { inode: u32 },
+    #[error("inode {inode} belongs to the file system itself, but is named in a directory")]
+    ReservedNamed { inode: u32 },
     #[error("block {block} is already free")]
     FreeBlockFreed { block: u64 },
     #[error("inode {inode} is already free")]
@@ -138,6 +140,8 @@ pub(crate) enum CorruptKind {
     },
     #[error("an access control list is broken: {reason}")]
     Acl { reason: &'static str },
+    #[error("the list of orphans {what}: inode {inode}")]
+    Orphan { inode: u32, what: &'static str },
     #[error("journal block {block}: {reason} ({value})")]
     Journal {
         block: u32,

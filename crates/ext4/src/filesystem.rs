@@ -126,7 +126,11 @@ impl FileSystem for Ext4 {
     }
 
     fn edit(&mut self) -> Result<&mut dyn FileSystemEdit, fs::Error> {
-        Err(Error::from(crate::error::UnsupportedKind::Other("editing")).into())
+        if !self.editable {
+            self.prepare_to_edit()?;
+            self.editable = true;
+        }
+        Ok(self)
     }
 
     fn check(&self) -> Result<Vec<Problem>, fs::Error> {

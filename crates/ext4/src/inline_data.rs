@@ -64,3 +64,80 @@ pub(crate) fn read_dir(volume: &Volume, inode: &Inode) -> Result<Inline, Error> 
         value,
     })
 }
+
+/// Writes content at `offset`; false, and nothing changed, if it does not fit into the inode.
+///
+/// # Errors
+/// Damaged attributes, and what writing meets.
+pub(crate) fn write(
+    volume: &mut Volume,
+    inode: &mut Inode,
+    offset: u64,
+    bytes: &[u8],
+) -> Result<bool, Error> {
+    let start = usize_of(offset);
+    let Some(end) = start.checked_add(bytes.len()) else {
+        return Ok(false);
+    };
+    let size = usize_of(inode.size()).max(end);
+    let Some(mut content) = resized(volume, inode, size)? else {
+        return Ok(false);
+    };
+    if let Some(place) = content.get_mut(start..end) {
+        place.copy_from_slice(bytes);
+    }
+    store(volume, inode, &content)
+}
+
+/// Cuts or grows content; false, and nothing changed, if it does not fit into the inode.
+///
+/// # Errors
+/// Damaged attributes, and what writing meets.
+pub(crate) fn resize(volume: &mut Volume, inode: &mut Inode, size: u64) -> Result<bool, Error> {
+    match resized(volume, inode, usize_of(size))? {
+        Some(content) => store(volume, inode, &content),
+        None => Ok(false),
+    }
+}
+
+/// The content with another size; none if no inode has room for that.
+fn resized(volume: &Volume, inode: &Inode, size: usize) -> Result<Option<Vec<u8>>, Error> {
+    let room = inode.block().len().saturating_add(inode.bytes().len());
+    if size > room {
+        return Ok(None);
+    }
+    let mut content = content(volume, inode)?;
+    content.truncate(usize_of(inode.size()));
+    content.resize(size, 0);
+    Ok(Some(content))
+}
+
+fn store(volume: &mut Volume, inode: &mut Inode, content: &[u8]) -> Result<bool, Error> {
+    let (here, there) = content
+        .split_at_checked(inode.block().len())
+        .unwrap_or((content, &[]));
+    // The attribute is there also when it is empty: that is how the kernel knows its room.
+    if !volume.set_inline_value(inode, there.to_vec())? {
+        return Ok(false);
+    }
+    let block = inode.block_mut();
+    block.fill(0);
+    for (place, byte) in block.iter_mut().zip(here) {
+        *place = *byte;
+    }
+    inode.set_size(u64_of(content.len()));
+    Ok(true)
+}
+
+/// Keeps the two places of a directory's names.
+///
+/// # Errors
+/// Damaged attributes, and what writing meets.
+pub(crate) fn write_dir(
+    volume: &mut Volume,
+    inode: &mut Inode,
+    inline: &Inline,
+) -> Result<bool, Error> {
+    *inode.block_mut() = inline.block;
+    volume.set_inline_value(inode, inline.value.clone())
+}

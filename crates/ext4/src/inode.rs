@@ -237,16 +237,14 @@ impl Inode {
             .map_or(0, |extra| extra.i_extra_isize.get().into())
     }
 
-    /// The room behind the inode's fields, which holds extended attributes.
-    pub(crate) fn xattr_space(&self) -> &[u8] {
-        let start = GOOD_OLD_INODE_SIZE.saturating_add(self.extra_isize());
-        self.bytes.get(start..).unwrap_or_default()
+    /// All bytes: fields, and behind them room for extended attributes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
-    /// The same room, to be written.
-    pub(crate) fn xattr_space_mut(&mut self) -> &mut [u8] {
-        let start = GOOD_OLD_INODE_SIZE.saturating_add(self.extra_isize());
-        self.bytes.get_mut(start..).unwrap_or_default()
+    /// The same bytes, to be written.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
     }
 
     /// The inode's number.
@@ -337,7 +335,7 @@ impl Inode {
     /// Bytes of content.
     pub(crate) fn size(&self) -> u64 {
         let raw = self.raw();
-        // In links and devices the upper half was an ACL once; it is zero wherever it may count.
+        // Elsewhere the upper half was an ACL once.
         match raw.i_mode.get() & S_IFMT {
             S_IFREG | S_IFDIR => join(raw.i_size_high.get(), raw.i_size_lo.get()),
             _ => raw.i_size_lo.get().into(),

@@ -301,6 +301,12 @@ impl Superblock {
         self.raw.s_feature_ro_compat.set(self.features.ro_compat);
     }
 
+    /// Notes that there are extended attributes.
+    pub(crate) fn add_ext_attr(&mut self) {
+        self.features.compat |= compat::EXT_ATTR;
+        self.raw.s_feature_compat.set(self.features.compat);
+    }
+
     /// Notes that the orphan file names nothing any more.
     pub(crate) fn clear_orphan_present(&mut self) {
         self.features.ro_compat &= !ro_compat::ORPHAN_PRESENT;
@@ -466,10 +472,6 @@ impl Superblock {
         self.position(self.blocks_count)
     }
 
-    /// The largest size of a file whose content is mapped by extents, in bytes.
-    pub(crate) fn largest_extent_file(&self) -> u64 {
-        u64::from(u32::MAX).saturating_mul(self.block_bytes())
-    }
 }
 
 /// Features that make it an ext4 rather than an ext3, as libblkid has them.
