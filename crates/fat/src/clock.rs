@@ -152,7 +152,11 @@ mod tests {
         for (seconds, (year, month, day), (hour, minute, second)) in cases {
             let dos = DosTime::from_unix(at(seconds));
             assert_eq!(dos.date, (year - 1980) << 9 | month << 5 | day, "{seconds}");
-            assert_eq!(dos.time, hour << 11 | minute << 5 | second / 2, "{seconds}");
+            assert_eq!(
+                dos.time,
+                hour << 11 | minute << 5 | (second / 2),
+                "{seconds}"
+            );
             assert_eq!(dos.to_unix().seconds, seconds);
         }
     }
@@ -167,7 +171,7 @@ mod tests {
         );
         assert_eq!(DosTime { date: 0, time: 9 }.to_unix(), Time::default());
         let odd = DosTime {
-            date: 0xffff,
+            date: 0xff9f,
             time: 0xffff,
         };
         assert!(odd.to_unix().seconds > LAST);

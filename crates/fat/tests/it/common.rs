@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
+/// Paths with their content; directories have none.
+pub(crate) type Tree = Vec<(String, Option<Vec<u8>>)>;
+
 /// A file as a device.
 #[derive(Debug)]
 pub(crate) struct FileDevice {
@@ -102,7 +105,7 @@ impl Volume {
     }
 
     /// Every file with its content as mtools reads it, and every directory, sorted.
-    pub(crate) fn tree_by_mtools(&self) -> Vec<(String, Option<Vec<u8>>)> {
+    pub(crate) fn tree_by_mtools(&self) -> Tree {
         let out = tempfile::tempdir_in(self.dir.path()).unwrap();
         let mut command = Command::new("mcopy");
         command
@@ -135,7 +138,7 @@ impl Volume {
 }
 
 /// The same as our driver reads it.
-pub(crate) fn tree(fat: &Fat) -> Result<Vec<(String, Option<Vec<u8>>)>, fs::Error> {
+pub(crate) fn tree(fat: &Fat) -> Result<Tree, fs::Error> {
     let mut tree = Vec::new();
     let mut pending = vec![(String::new(), fat.root())];
     while let Some((at, dir)) = pending.pop() {

@@ -129,7 +129,7 @@ fn content_is_replaced_extended_and_cut() {
         edit(volume, |fs| {
             let node = at(&*fs, "f").unwrap();
             let mut want = content(1, 10_000);
-            let mut check = |fs: &mut dyn FileSystemEdit, want: &[u8]| {
+            let check = |fs: &mut dyn FileSystemEdit, want: &[u8]| {
                 assert_eq!(fs::read_file(&*fs, node, 1 << 20).unwrap(), want);
             };
             fs.write_at(node, 100, &[9; 5_000]).unwrap();
@@ -281,10 +281,6 @@ fn a_volume_is_filled_to_the_last_cluster_and_a_root_to_the_last_slot() {
 fn the_same_edits_make_the_same_bytes() {
     let bytes = || {
         let volume = Volume::new(32);
-        std::fs::File::options()
-            .write(true)
-            .open(&volume.path)
-            .unwrap();
         edit(&volume, |fs| {
             make_dir(fs, "EFI");
             write(fs, "EFI/x.efi", &content(1, 100_000));

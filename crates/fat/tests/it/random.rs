@@ -108,12 +108,8 @@ fn one(fs: &mut dyn FileSystemEdit, model: &mut Model, random: &mut Random) -> b
                 let size = random.below(30_000);
                 let node = at(&*fs, &file).unwrap();
                 fs.truncate(node, u64::try_from(size).unwrap()).map(|()| {
-                    model
-                        .get_mut(&file)
-                        .unwrap()
-                        .as_mut()
-                        .unwrap()
-                        .resize(size, 0)
+                    let old = model.get_mut(&file).unwrap().as_mut().unwrap();
+                    old.resize(size, 0);
                 })
             }
             None => return false,
