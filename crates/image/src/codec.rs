@@ -1,10 +1,10 @@
 //! Expanding and making the compressed granules of images.
 
-use flate2::{Decompress, FlushDecompress, Status};
+use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 use ondisk::width::{u64_of, usize_of};
 use std::cell::RefCell;
 use std::fmt;
-use zstd::zstd_safe::{self, DCtx, DParameter, InBuffer, OutBuffer};
+use zstd::zstd_safe::{self, CCtx, DCtx, DParameter, InBuffer, OutBuffer};
 
 /// How granules are compressed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,6 +21,20 @@ pub(crate) enum Codec {
 /// but an encoder that is not told their size may ask for more.
 const ZSTD_WINDOW_LOG_MAX: u32 = 24;
 
+/// How granules are made smaller.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Packer {
+    /// Bare deflate with the window of 4 KiB that QEMU's readers ask for.
+    Deflate,
+    /// One zstd frame.
+    Zstd,
+}
+
+/// The levels that QEMU uses.
+const DEFLATE_LEVEL: flate2::Compression = flate2::Compression::new(6);
+const ZSTD_LEVEL: i32 = 3;
+const DEFLATE_WINDOW_BITS: u8 = 12;
+
 thread_local! {
     static EXPANDERS: RefCell<Expanders> = RefCell::new(Expanders::default());
 }
@@ -31,6 +45,8 @@ struct Expanders {
     inflate: Option<Decompress>,
     zstd: Option<DCtx<'static>>,
     packed: Vec<u8>,
+    deflate: Option<Compress>,
+    zstd_packer: Option<CCtx<'static>>,
 }
 
 impl Codec {
@@ -103,6 +119,39 @@ fn expand_zstd(expanders: &mut Expanders, packed: &[u8], out: &mut [u8]) -> Resu
         if (input.pos(), output.pos()) == before {
             return Err("the zstd frame does not end".to_owned());
         }
+    }
+}
+
+impl Packer {
+    /// Compresses `bytes`, or gives nothing if they do not become shorter than `limit`.
+    ///
+    /// # Errors
+    /// The words of the codec, which are about memory.
+    pub(crate) fn pack(self, bytes: &[u8], limit: usize) -> Result<Option<Vec<u8>>, String> {
+        EXPANDERS.with_borrow_mut(|expanders| {
+            let mut out = Vec::with_capacity(limit.saturating_sub(1));
+            match self {
+                Self::Deflate => {
+                    let state = expanders.deflate.get_or_insert_with(|| {
+                        Compress::new_with_window_bits(DEFLATE_LEVEL, false, DEFLATE_WINDOW_BITS)
+                    });
+                    state.reset();
+                    let status = state.compress_vec(bytes, &mut out, FlushCompress::Finish);
+                    match status.map_err(|e| e.to_string())? {
+                        Status::StreamEnd if out.len() < limit => Ok(Some(out)),
+                        _ => Ok(None),
+                    }
+                }
+                Self::Zstd => {
+                    let state = expanders.zstd_packer.get_or_insert_with(CCtx::create);
+                    match state.compress(&mut out, bytes, ZSTD_LEVEL) {
+                        Ok(_) if out.len() < limit => Ok(Some(out)),
+                        // Nothing else than the room can be wrong.
+                        _ => Ok(None),
+                    }
+                }
+            }
+        })
     }
 }
 

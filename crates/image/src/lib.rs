@@ -43,9 +43,14 @@ mod layer;
 mod open;
 mod qcow2;
 mod raw;
+mod units;
 mod vmdk;
+mod write;
+mod zeros;
 
 pub use error::{Corrupt, Error, Refused, UnknownFormat, Unsupported};
 pub use format::{Evidence, Foreign, Format, Probe, probe};
 pub use gate::Gate;
 pub use open::{Image, LayerInfo, OpenOptions, open};
+pub use qcow2::{Compression, Qcow2Options};
+pub use write::{WriteFormat, WriteOptions, Written, write};

@@ -2,13 +2,17 @@
 //!
 //! Refcounts and internal snapshots are not looked at: reading the current state needs neither.
 
+mod allocator;
 mod error;
 mod header;
 mod metadata;
 mod raw;
 mod read;
+mod write;
 
 pub(crate) use error::{Damage, Feature};
+pub(crate) use write::write;
+pub use write::{Compression, Qcow2Options};
 
 use crate::error::Feature as AnyFeature;
 use crate::file::ImageFile;

@@ -1,5 +1,7 @@
 //! Raw images: the bytes of the disk, nothing else.
 
 mod read;
+mod write;
 
 pub(crate) use read::RawLayer;
+pub(crate) use write::{write, write_in_place};

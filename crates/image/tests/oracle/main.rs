@@ -9,3 +9,4 @@
 mod qcow2;
 mod qemu;
 mod vmdk;
+mod write;

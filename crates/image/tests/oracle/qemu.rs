@@ -35,17 +35,6 @@ impl Lab {
         self.run("qemu-img", &words.split(' ').collect::<Vec<_>>());
     }
 
-    /// Whether `qemu-img` succeeds.
-    pub(crate) fn img_succeeds(&self, words: &str) -> bool {
-        Command::new("qemu-img")
-            .args(words.split(' '))
-            .current_dir(self.dir.path())
-            .output()
-            .unwrap()
-            .status
-            .success()
-    }
-
     /// Runs commands of `qemu-io` on an image.
     pub(crate) fn io(&self, image: &str, commands: &[&str]) {
         let mut words = vec![image];

@@ -1,0 +1,192 @@
+//! Splitting a device into work for threads.
+
+use crate::Error;
+use block::{BlockRead, ExtentKind, Extents};
+use ondisk::width::usize_of;
+use std::num::NonZeroU64;
+use std::ops::Range;
+
+/// A piece of a device that holds data somewhere.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Unit {
+    /// The piece: whole cells of the grid, but for the end of the device.
+    pub(crate) range: Range<u64>,
+    /// Where in it the data is.
+    pub(crate) data: Vec<Range<u64>>,
+    /// Bytes of the device from the end of the unit before to the end of this one.
+    pub(crate) advance: u64,
+}
+
+/// Walks the units of a device in ascending order; ends after the first error.
+pub(crate) struct Units<'d> {
+    extents: Extents<'d>,
+    size: u64,
+    cell: NonZeroU64,
+    /// What is left of the extent that the last unit ended in.
+    left: Option<Range<u64>>,
+    done: u64,
+}
+
+/// Bytes of a unit: enough to make a system call worth it, few enough to share a disk evenly.
+const UNIT: NonZeroU64 = NonZeroU64::new(2 << 20).unwrap();
+
+impl<'d> Units<'d> {
+    pub(crate) fn new(device: &'d dyn BlockRead) -> Self {
+        Self {
+            size: device.size(),
+            extents: device.extents(),
+            cell: UNIT.max(NonZeroU64::new(device.granule()).unwrap_or(UNIT)),
+            left: None,
+            done: 0,
+        }
+    }
+
+    /// Bytes of the device after the last unit.
+    pub(crate) fn rest(&self) -> u64 {
+        self.size.saturating_sub(self.done)
+    }
+
+    /// The next range of data.
+    fn next_data(&mut self) -> Option<Result<Range<u64>, Error>> {
+        if let Some(left) = self.left.take() {
+            return Some(Ok(left));
+        }
+        loop {
+            match self.extents.next()? {
+                Ok(extent) if extent.kind == ExtentKind::Data => return Some(Ok(extent.range)),
+                Ok(_) => {}
+                Err(error) => return Some(Err(error.into())),
+            }
+        }
+    }
+}
+
+impl Iterator for Units<'_> {
+    type Item = Result<Unit, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let first = match self.next_data()? {
+            Ok(range) => range,
+            Err(error) => return Some(Err(error)),
+        };
+        let start = first.start.saturating_sub(first.start % self.cell);
+        let end = start.saturating_add(self.cell.get()).min(self.size);
+        let mut data = Vec::new();
+        let mut next = Some(Ok(first));
+        while let Some(range) = next {
+            let range = match range {
+                Ok(range) => range,
+                Err(error) => return Some(Err(error)),
+            };
+            if range.start >= end {
+                self.left = Some(range);
+                break;
+            }
+            data.push(range.start..range.end.min(end));
+            if range.end > end {
+                self.left = Some(end..range.end);
+                break;
+            }
+            next = self.next_data();
+        }
+        let advance = end.saturating_sub(self.done);
+        self.done = end;
+        Some(Ok(Unit {
+            range: start..end,
+            data,
+            advance,
+        }))
+    }
+}
+
+impl Unit {
+    /// Reads the unit into `buf`, which becomes as long as it is.
+    pub(crate) fn read(&self, device: &dyn BlockRead, buf: &mut Vec<u8>) -> Result<(), Error> {
+        buf.clear();
+        buf.resize(self.index(self.range.end), 0);
+        for range in &self.data {
+            device.read_at(
+                range.start,
+                &mut buf[self.index(range.start)..self.index(range.end)],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Where a byte of the device is in the unit.
+    pub(crate) fn index(&self, at: u64) -> usize {
+        usize_of(at.saturating_sub(self.range.start))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use block::Extent;
+
+    /// Data at the given ranges, zeros elsewhere.
+    #[derive(Debug)]
+    struct Sparse(u64, Vec<Range<u64>>);
+
+    impl BlockRead for Sparse {
+        fn size(&self) -> u64 {
+            self.0
+        }
+        fn read_at(&self, _: u64, buf: &mut [u8]) -> Result<(), block::Error> {
+            buf.fill(1);
+            Ok(())
+        }
+        fn extent_at(&self, offset: u64) -> Result<Extent, block::Error> {
+            let inside = self.1.iter().find(|range| range.contains(&offset));
+            let next = self
+                .1
+                .iter()
+                .map(|range| range.start)
+                .find(|at| *at > offset);
+            Ok(match inside {
+                Some(range) => Extent {
+                    range: range.clone(),
+                    kind: ExtentKind::Data,
+                },
+                None => Extent {
+                    range: offset..next.unwrap_or(self.0),
+                    kind: ExtentKind::Zero,
+                },
+            })
+        }
+    }
+
+    #[test]
+    fn units_lie_on_the_grid_and_cover_all_data_once() {
+        const M: u64 = 1 << 20;
+        let device = Sparse(
+            21 * M + 5,
+            vec![M..M + 1, M + 7..5 * M, 7 * M..7 * M + 9, 21 * M..21 * M + 5],
+        );
+        let units: Vec<_> = Units::new(&device).map(Result::unwrap).collect();
+        let unit = |range, data: &[Range<u64>], advance| Unit {
+            range,
+            data: data.to_vec(),
+            advance,
+        };
+        let one = |range: Range<u64>| [range];
+        assert_eq!(
+            units,
+            [
+                unit(0..2 * M, &[M..M + 1, M + 7..2 * M], 2 * M),
+                unit(2 * M..4 * M, &one(2 * M..4 * M), 2 * M),
+                unit(4 * M..6 * M, &one(4 * M..5 * M), 2 * M),
+                unit(6 * M..8 * M, &one(7 * M..7 * M + 9), 2 * M),
+                unit(20 * M..21 * M + 5, &one(21 * M..21 * M + 5), 13 * M + 5),
+            ]
+        );
+        let mut buf = vec![9; 3];
+        units[3].read(&device, &mut buf).unwrap();
+        assert_eq!(buf.len() as u64, 2 * M);
+        let start = buf.iter().position(|b| *b != 0).unwrap();
+        assert_eq!(
+            (start as u64, buf.iter().filter(|b| **b == 1).count()),
+            (M, 9)
+        );
+    }
+}
