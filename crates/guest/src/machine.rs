@@ -188,14 +188,19 @@ impl Machine {
             return Err(not_a_file_system());
         };
         let device = Arc::new(self.device(id)?);
-        let failed =
-            |source: Box<dyn std::error::Error + Send + Sync>| Error::Volume { volume: id, source };
-        match info.kind {
-            FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4 => ext4::Ext4::open(device)
-                .map(|fs| Box::new(fs) as Box<dyn FileSystem>)
-                .map_err(|error| failed(error.into())),
-            _ => Err(not_a_file_system()),
-        }
+        let opened: Result<Box<dyn FileSystem>, Box<dyn std::error::Error + Send + Sync>> =
+            match info.kind {
+                FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4 => match ext4::Ext4::open(device) {
+                    Ok(file_system) => Ok(Box::new(file_system)),
+                    Err(error) => Err(error.into()),
+                },
+                FsKind::Vfat => match fat::Fat::open(device) {
+                    Ok(file_system) => Ok(Box::new(file_system)),
+                    Err(error) => Err(error.into()),
+                },
+                _ => return Err(not_a_file_system()),
+            };
+        opened.map_err(|source| Error::Volume { volume: id, source })
     }
 
     /// The volumes that look like the root of a guest, in order.
