@@ -27,7 +27,7 @@ pub struct Header {
     pub dev: (u32, u32),
     /// Bytes of contents.
     pub filesize: u32,
-    /// Sum of the contents' bytes, in "crc" archives only.
+    /// Sum of the contents' bytes, of regular files in "crc" archives only.
     pub check: Option<u32>,
     /// Where the header starts.
     pub at: Position,

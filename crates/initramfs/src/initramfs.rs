@@ -2,9 +2,9 @@ use crate::contents::Contents;
 use crate::error::{Error, UnsupportedKind};
 use crate::kind::Kind;
 use crate::segment::{Segment, Stop, Walk};
+use std::fmt;
 
 /// An initramfs that was walked once: its segments and what they unpack to.
-#[derive(Debug)]
 pub struct Initramfs<'a> {
     bytes: &'a [u8],
     walk: Walk,
@@ -18,7 +18,7 @@ impl<'a> Initramfs<'a> {
     /// # Errors
     /// Corrupt if a segment is damaged; unsupported if it is compressed by lzo, ends in a boot
     /// configuration or hides its files in a squashfs; too large if it unpacks to more than 1 GiB
-    /// or to 128 times its size.
+    /// or by far more than files shrink.
     pub fn read(bytes: &'a [u8]) -> Result<Self, Error> {
         let walk = Walk::new(bytes)?;
         for path in SQUASH {
@@ -65,6 +65,17 @@ impl<'a> Initramfs<'a> {
 
     pub(crate) fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+}
+
+impl fmt::Debug for Initramfs<'_> {
+    /// Leaves out the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Initramfs")
+            .field("segments", &self.walk.segments)
+            .field("stop", &self.walk.stop)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
     }
 }
 

@@ -345,10 +345,10 @@ fn boot_config(bytes: &[u8]) -> Option<u64> {
 /// all its firmware unpacks to a third of that.
 const UNPACKED: u64 = 1 << 30;
 
-/// A segment may unpack to this many times its size, …
-const RATIO: u64 = 128;
+/// A segment may unpack to this many times its size (files of an initramfs shrink to a third or so), …
+const RATIO: u64 = 32;
 /// … and to this many bytes more.
-const ANY_RATIO: u64 = 64 << 20;
+const ANY_RATIO: u64 = 32 << 20;
 
 /// Bytes of kept contents.
 const KEPT: u64 = 48 << 20;

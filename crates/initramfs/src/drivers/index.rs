@@ -29,7 +29,7 @@ pub(super) fn merged(
 
     let mut dep = String::new();
     let mut dep_bin = index::Writer::new();
-    let mut alias = String::new();
+    let mut alias = String::from("# Aliases extracted from modules themselves.\n");
     let mut alias_bin = index::Writer::new();
     let mut aliases = aliases(installed, modules, &files);
     for (priority, (module, path)) in (0..).zip(order) {
@@ -102,13 +102,19 @@ fn aliases<'a>(
     files: &HashMap<&str, &str>,
 ) -> HashMap<&'a str, Vec<&'a str>> {
     let mut aliases: HashMap<_, Vec<_>> = HashMap::new();
-    let mut seen = HashSet::new();
     let own = installed
         .aliases
         .iter()
         .map(|(pattern, module)| (&**pattern, &**module));
-    for (pattern, module) in own.chain(modules.aliases()) {
-        if files.contains_key(module) && seen.insert((normalize(pattern), module)) {
+    let known: HashSet<_> = own
+        .clone()
+        .map(|(pattern, module)| (normalize(pattern), module))
+        .collect();
+    let guests = modules
+        .aliases()
+        .filter(|(pattern, module)| !known.contains(&(normalize(pattern), module)));
+    for (pattern, module) in own.chain(guests) {
+        if files.contains_key(module) {
             aliases.entry(module).or_default().push(pattern);
         }
     }
