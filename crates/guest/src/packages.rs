@@ -52,9 +52,11 @@ impl Packages {
                 continue;
             };
             // A file in status.d has no state: it is there because the package is.
-            let installed = stanza
-                .status
-                .is_none_or(|status| status.ends_with(b" installed"));
+            let installed = stanza.status.is_none_or(|status| {
+                status
+                    .split(|byte| *byte == b' ')
+                    .any(|word| word == b"installed")
+            });
             if !installed || self.count >= MAX_PACKAGES {
                 continue;
             }

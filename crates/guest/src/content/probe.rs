@@ -122,9 +122,8 @@ impl<'v> Probe<'v> {
     fn swap(&self) -> Option<Content> {
         for page in [4096, 8192, 16384, 65536_usize] {
             let signature = self.bytes(page - 10, 10)?;
-            let hibernated = [&b"S1SUSPEND"[..], b"S2SUSPEND", b"ULSUSPEND", b"LINHIB0001"]
-                .iter()
-                .any(|magic| signature.starts_with(magic));
+            let hibernated = HIBERNATED.iter().any(|magic| signature.starts_with(magic))
+                || self.has(0, &TUXONICE);
             if hibernated || matches!(signature, b"SWAPSPACE2" | b"SWAP-SPACE") {
                 return Some(Content::Swap {
                     uuid: self.uuid(1036).filter(|uuid| *uuid != spell(Uuid::nil())),
@@ -223,21 +222,27 @@ impl<'v> Probe<'v> {
         if self.has(1024, &[0x10, 0x20, 0xf5, 0xf2]) {
             return other(OtherFormat::F2fs, self.uuid(1024 + 108), None);
         }
-        if self.has(4096 + 24, &BCACHE_MAGIC) {
+        // bcachefs has the same magic; its second number is no sector of its own.
+        if self.has(4096 + 24, &BCACHE_MAGIC) && self.has(4096 + 8, &8_u64.to_le_bytes()) {
             return other(OtherFormat::Bcache, self.uuid(4096 + 40), None);
         }
         if self.has(0x8000, b"JFS1") {
             let label = self.text(0x8000 + 152, 16);
             return other(OtherFormat::Jfs, self.uuid(0x8000 + 136), label);
         }
-        if self.has(0x1_0034, b"ReIsErFs") || self.has(0x1_0034, b"ReIsEr2Fs") {
+        let reiser = [&b"ReIsErFs"[..], b"ReIsEr2Fs", b"ReIsEr3Fs"];
+        if reiser.iter().any(|magic| self.has(0x1_0034, magic)) {
             let label = self.text(0x1_0064, 16);
             return other(OtherFormat::Reiserfs, self.uuid(0x1_0054), label);
         }
         if self.has(0, b"hsqs") {
             return other(OtherFormat::Squashfs, None, None);
         }
-        if self.has(0x8001, b"CD001") {
+        // A disc may be UDF too, and then it is that for Linux: ECMA-167 3/9.1.
+        let udf = (0x8001..usize_of(START))
+            .step_by(2048)
+            .any(|at| self.has(at, b"NSR0"));
+        if self.has(0x8001, b"CD001") && !udf {
             return other(OtherFormat::Iso9660, None, self.text(0x8028, 32));
         }
         None
@@ -255,6 +260,10 @@ fn text(bytes: &[u8]) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// Signatures of what hibernates: the kernel's own (`HIBERNATE_SIG`), uswsusp's, and older ones.
+const HIBERNATED: [&[u8]; 4] = [b"S1SUSPEND", b"S2SUSPEND", b"ULSUSPEND", b"LINHIB0001"];
+/// TuxOnIce keeps the signature of swap and puts its own in front.
+const TUXONICE: [u8; 8] = [0xed, 0xc3, 0x02, 0xe9, 0x98, 0x56, 0xe5, 0x0c];
 /// `MD_SB_MAGIC`.
 const MD_MAGIC: [u8; 4] = 0xa92b_4efc_u32.to_le_bytes();
 /// `bcache_magic` of include/uapi/linux/bcache.h.
