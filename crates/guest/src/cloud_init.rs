@@ -57,7 +57,7 @@ const UNITS: [&str; 5] = [
 ];
 /// Parts of the names of files that installers and other clouds leave behind. The first ones are
 /// what Google's importer deletes; the others were seen in installed guests.
-const LEFTOVERS: [&str; 16] = [
+const LEFTOVERS: [&str; 13] = [
     "azure",
     "curtin",
     "waagent",
@@ -66,14 +66,11 @@ const LEFTOVERS: [&str; 16] = [
     "99-installer",
     "90-installer",
     "99-fake",
-    "90_dpkg",
     "91-gce",
     "99-datasource",
     "99_vmware",
     "99-vmware",
     "99-openstack",
-    "50-curtin",
-    "99-warnings",
 ];
 
 /// Reads what is known about cloud-init; none where it is not installed.
@@ -196,6 +193,10 @@ mod tests {
                 "network: {config: disabled}\n",
             ),
             ("/etc/cloud/cloud-init.disabled", ""),
+            (
+                "/etc/cloud/cloud.cfg.d/curtin-preserve-sources.cfg",
+                "x: 1\n",
+            ),
             ("/etc/cloud/ds-identify.cfg", "# x\npolicy: disabled\n"),
             (
                 "/etc/systemd/system.conf",
@@ -206,7 +207,10 @@ mod tests {
         let found = inspect(&guest, &Boot::default()).unwrap().unwrap();
         assert_eq!(found.disabled_by.len(), 4);
         assert_eq!(found.datasources, ["VMware", "None"]);
-        assert_eq!(found.leftovers, ["/etc/cloud/cloud.cfg.d/90_dpkg.cfg"]);
+        assert_eq!(
+            found.leftovers,
+            ["/etc/cloud/cloud.cfg.d/curtin-preserve-sources.cfg"]
+        );
         assert_eq!(
             found.network_disabled_by,
             ["/etc/cloud/cloud.cfg.d/99-net.cfg"]

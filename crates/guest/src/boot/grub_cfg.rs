@@ -140,15 +140,13 @@ impl GrubCfg {
     /// What `set default=` says: the last value that is not taken from a variable other than
     /// `saved_entry`.
     pub fn default(&self) -> Option<String> {
-        let values = self.lines.iter().filter_map(|line| {
+        let mut values = self.lines.iter().filter_map(|line| {
             let words = line.words();
             let (first, second) = (words.first()?, words.get(1)?);
             let value = second.strip_prefix("default=")?;
             (first == "set").then(|| value.to_owned())
         });
-        values
-            .filter(|value| !value.contains('$') || value.contains("saved_entry"))
-            .next_back()
+        values.rfind(|value| !value.contains('$') || value.contains("saved_entry"))
     }
 
     /// Whether entries are taken from `/boot/loader/entries`.
