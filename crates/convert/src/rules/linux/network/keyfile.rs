@@ -1,0 +1,73 @@
+//! A NetworkManager profile with DHCP. Source: nm-settings-keyfile(5).
+
+use guest::ini::Ini;
+
+/// Keys that make the card part of something else.
+const PORTS: [&str; 4] = ["master", "slave-type", "controller", "port-type"];
+
+/// The profile with DHCP in place of fixed addresses; none if it is right as it is.
+pub(super) fn with_dhcp(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut ini = Ini::parse(bytes);
+    let is_port = |(key, value): (&str, &str)| PORTS.contains(&key) && !value.is_empty();
+    if ini.entries("connection").any(is_port) {
+        return None;
+    }
+    for section in ["ipv4", "ipv6"] {
+        if ini.value(section, "method") == Some("manual") {
+            ini.set(section, "method", "auto");
+            ini.remove(section, is_fixed);
+        }
+    }
+    let new = without_hardware(ini);
+    (new != bytes).then_some(new)
+}
+
+/// The profile without hardware addresses.
+pub(super) fn without_hardware(mut ini: Ini) -> Vec<u8> {
+    for section in ["ethernet", "802-3-ethernet"] {
+        ini.remove(section, |key| {
+            matches!(
+                key,
+                "mac-address" | "cloned-mac-address" | "assigned-mac-address"
+            )
+        });
+    }
+    ini.render()
+}
+
+/// Whether a key of `ipv4` or `ipv6` belongs to fixed addresses.
+fn is_fixed(key: &str) -> bool {
+    let numbered = |prefix: &str| {
+        let rest = key.strip_prefix(prefix);
+        rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    matches!(
+        key,
+        "addresses" | "gateway" | "dns" | "dns-search" | "routes"
+    ) || numbered("address")
+        || numbered("route")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_become_dhcp() {
+        let text = "[connection]\nid=lan\ninterface-name=ens192\n\n[ethernet]\nmac-address=00:0C:29:00:00:01\nmtu=9000\n\n\
+            [ipv4]\naddress1=10.0.0.5/24,10.0.0.1\ndns=10.0.0.2;\nmethod=manual\nmay-fail=false\nroute1=10.9.0.0/16,10.0.0.9\n\n[ipv6]\nmethod=disabled\n";
+        let new = with_dhcp(text.as_bytes()).unwrap();
+        assert_eq!(
+            String::from_utf8(new.clone()).unwrap(),
+            "[connection]\nid=lan\ninterface-name=ens192\n\n[ethernet]\nmtu=9000\n\n\
+             [ipv4]\nmethod=auto\nmay-fail=false\n\n[ipv6]\nmethod=disabled\n"
+        );
+        assert_eq!(with_dhcp(&new), None);
+    }
+
+    #[test]
+    fn ports_stay_as_they_are() {
+        let text = b"[connection]\nmaster=bond0\n[ipv4]\nmethod=manual\naddress1=10.0.0.1/8\n";
+        assert_eq!(with_dhcp(text), None);
+    }
+}

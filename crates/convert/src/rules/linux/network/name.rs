@@ -1,0 +1,174 @@
+//! The first network card keeps the name that the guest's configuration, its firewall and its
+//! services use.
+//!
+//! A card is `ens5`, `enX0` or `eth0` on EC2, by instance type and by systemd's version. A `.link`
+//! file that looks at the driver alone gives the old name on all of them: proven on guests that
+//! came up as `ens33` (initramfs.md, section 2.4). The hardware address is not known before
+//! launch, so that only one card can keep its name this way.
+
+use super::{cards, is_pattern};
+use crate::{Draft, Error, NetworkMode, Rule, Severity, Target};
+use guest::{Facts, GuestPath};
+
+/// Names the first card by its driver.
+pub(in super::super) const RULE: Rule = Rule {
+    id: "network-name",
+    summary: "let the first network card keep its name",
+    applies: |_, options| options.network != NetworkMode::Leave,
+    run,
+};
+
+const LINK: &str = "/etc/systemd/network/10-rehost.link";
+/// Drivers of EC2's cards, then those of the hypervisors that a converted guest is tried on.
+const DRIVERS: &str = "ena ixgbevf vif virtio_net e1000 e1000e vmxnet3";
+/// systemd 209 and later, which know `.link` files, bring one of these.
+const DEFAULT_LINKS: [&str; 2] = [
+    "/usr/lib/systemd/network/99-default.link",
+    "/lib/systemd/network/99-default.link",
+];
+
+fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
+    let facts = draft.facts();
+    let names = names(facts);
+    let Some((first, others)) = names.split_first() else {
+        return Ok(());
+    };
+    if !others.is_empty() {
+        draft.find(
+            Severity::Warning,
+            format!(
+                "only {first} keeps its name; {} will be named by the instance",
+                others.join(", ")
+            ),
+        );
+    }
+    let kernel_names = first == "eth0" && without_predictable_names(facts);
+    let nitro_name = first == "ens5" && draft.options().target == Target::Nitro;
+    if kernel_names || nitro_name {
+        return Ok(());
+    }
+    let mut known = false;
+    for path in DEFAULT_LINKS {
+        known |= draft.exists(&path.into())?;
+    }
+    if !known {
+        draft.find(
+            Severity::Warning,
+            format!(
+                "the guest's udev knows no .link files: its first card may be eth0 instead of {first}"
+            ),
+        );
+        return Ok(());
+    }
+    let text = format!(
+        "# Written by rehost: the first network card keeps its name on any hardware.\n\
+         [Match]\nType=ether\nDriver={DRIVERS}\n\n[Link]\nNamePolicy=\nName={first}\n"
+    );
+    let why = format!("the guest's configuration knows its network card as {first}");
+    draft.write(&GuestPath::from(LINK), text, why)
+}
+
+/// The names of the configured cards, that with the default route first.
+fn names(facts: &Facts) -> Vec<String> {
+    let mut cards: Vec<_> = cards(&facts.network).collect();
+    cards.sort_by_key(|card| card.gateways.is_empty());
+    let mut names: Vec<String> = Vec::new();
+    for card in cards {
+        let name = card.name.as_ref();
+        if let Some(name) = name.filter(|name| is_possible(name) && !names.contains(name)) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+/// Whether a text can be the name of one interface: Linux takes 15 bytes.
+fn is_possible(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 15 && !is_pattern(name) && !name.contains(['/', '%'])
+}
+
+/// Whether the kernel's own names are in use: `net.ifnames=0` on every command line.
+fn without_predictable_names(facts: &Facts) -> bool {
+    let entries = &facts.boot.entries;
+    !entries.is_empty()
+        && entries.iter().all(|entry| {
+            let mut words = entry.arguments.split_whitespace();
+            words.any(|word| word == "net.ifnames=0")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Options;
+    use crate::rules::linux::testing::TestGuest;
+
+    const DEFAULT: (&str, &str) = ("/lib/systemd/network/99-default.link", "[Match]\n");
+
+    #[test]
+    fn the_card_with_the_default_route_keeps_its_name() {
+        let guest = TestGuest::of(&[
+            DEFAULT,
+            (
+                "/etc/network/interfaces",
+                "iface ens34 inet static\n address 10.1.0.1/24\niface ens33 inet static\n address 10.0.0.1/24\n gateway 10.0.0.254\n",
+            ),
+        ]);
+        let after = guest.run(&[RULE]);
+        assert!(
+            after
+                .text(LINK)
+                .ends_with("[Link]\nNamePolicy=\nName=ens33\n"),
+            "{}",
+            after.text(LINK)
+        );
+        assert!(after.findings[0].contains("ens34"));
+    }
+
+    #[test]
+    fn names_that_hold_anyway_need_no_file() {
+        let eth0 = ("/etc/network/interfaces", "iface eth0 inet dhcp\n");
+        let cfg = (
+            "/boot/grub/grub.cfg",
+            "menuentry 'A' {\n linux /vmlinuz net.ifnames=0\n}\n",
+        );
+        assert!(
+            TestGuest::of(&[DEFAULT, eth0, cfg])
+                .run(&[RULE])
+                .changed
+                .is_empty()
+        );
+        let any = (
+            "/etc/netplan/a.yaml",
+            "network: {ethernets: {a: {match: {name: 'e*'}, dhcp4: yes}}}\n",
+        );
+        assert!(
+            TestGuest::of(&[DEFAULT, any])
+                .run(&[RULE])
+                .changed
+                .is_empty()
+        );
+        let ens5 = ("/etc/network/interfaces", "iface ens5 inet dhcp\n");
+        let nitro = Options {
+            target: Target::Nitro,
+            ..Options::default()
+        };
+        let guest = TestGuest::of(&[DEFAULT, ens5]);
+        assert!(
+            guest
+                .clone()
+                .with_options(nitro)
+                .run(&[RULE])
+                .changed
+                .is_empty()
+        );
+        assert!(guest.run(&[RULE]).has(LINK));
+    }
+
+    #[test]
+    fn an_old_udev_is_reported() {
+        let guest = TestGuest::of(&[("/etc/network/interfaces", "iface eth1 inet dhcp\n")]);
+        let after = guest.run(&[RULE]);
+        assert!(after.changed.is_empty() && after.findings.len() == 1);
+    }
+}
