@@ -46,7 +46,7 @@ impl Bitmap {
             let Some(byte) = self.bytes.get_mut(usize_of_u32(bit / 8)) else {
                 return;
             };
-            if bit % 8 == 0 && bits.end.saturating_sub(bit) >= 8 {
+            if bit.is_multiple_of(8) && bits.end.saturating_sub(bit) >= 8 {
                 *byte = if on { 0xff } else { 0 };
                 bit = bit.saturating_add(8);
                 continue;
@@ -117,7 +117,7 @@ impl Bitmap {
         let mut bit = from;
         while bit < self.bits {
             let byte = self.bytes.get(usize_of_u32(bit / 8)).copied();
-            if bit % 8 == 0 && byte == Some(dull) {
+            if bit.is_multiple_of(8) && byte == Some(dull) {
                 bit = bit.saturating_add(8);
             } else if self.is_set(bit) == set {
                 return bit;

@@ -1,10 +1,10 @@
 //! Indirect block maps, as ext2 and ext3 map content: 12 direct block numbers, and three blocks of
 //! block numbers of one, two and three levels.
 
-use crate::error::{CorruptKind, Error};
+use crate::error::{CorruptKind, Error, UnsupportedKind};
 use crate::extent::check_count;
 use crate::inode::Inode;
-use crate::mapping::{Mapping, Run};
+use crate::mapping::{Mapping, Piece, Run};
 use crate::raw::low_32;
 use crate::superblock::Superblock;
 use crate::volume::Volume;
@@ -126,19 +126,26 @@ pub(crate) fn write(
 ) -> Result<(), Error> {
     let per_block = u64_of(volume.superblock.block_len() / POINTER);
     // The trees that begin at the last three numbers, by level and first content block.
+    let last = mapping.runs().iter().map(|run| run.blocks().end).max();
+    if last.is_some_and(|end| end > 1 << 32) {
+        return Err(too_far(inode));
+    }
     let mut trees = Vec::new();
     let mut start = u64_of(DIRECT);
     for level in LEVELS {
         trees.push((level, start));
         start = start.saturating_add(per_block.saturating_pow(level));
     }
-    let mut builder = Builder { mapping, per_block };
+    let builder = Builder { mapping, per_block };
     let needed = trees
         .iter()
         .map(|(level, start)| builder.count_nodes(*level, *start))
         .fold(0, usize::saturating_add);
-    let mut nodes = std::mem::take(&mut builder.mapping.nodes);
+    let mut nodes = mapping.nodes.clone();
     volume.resize_nodes(inode, &mut nodes, needed)?;
+    if nodes.iter().any(|block| *block > u64::from(u32::MAX)) {
+        return Err(too_far(inode));
+    }
     let mut unused = nodes.iter().copied();
     let mut numbers = Vec::new();
     for logical in 0..DIRECT {
@@ -155,7 +162,7 @@ pub(crate) fn write(
 }
 
 struct Builder<'m> {
-    mapping: &'m mut Mapping,
+    mapping: &'m Mapping,
     per_block: u64,
 }
 
@@ -165,7 +172,7 @@ impl Builder<'_> {
         let block = u32::try_from(logical)
             .ok()
             .and_then(|at| self.mapping.block(at));
-        // Block numbers of file systems without extents have 32 bits; the allocator keeps to it.
+        // Larger numbers were refused before.
         block.map_or(0, low_32)
     }
 
@@ -226,7 +233,6 @@ impl Builder<'_> {
 
     /// The numbers of one indirect block, run by run.
     fn leaf(&self, start: u64, bytes: &mut Vec<u8>) {
-        use crate::mapping::Piece;
         for piece in self
             .mapping
             .pieces(start..start.saturating_add(self.per_block))
@@ -245,6 +251,15 @@ impl Builder<'_> {
             }
         }
     }
+}
+
+/// The map has room for numbers of 32 bits only.
+fn too_far(inode: &Inode) -> Error {
+    UnsupportedKind::Inode {
+        inode: inode.number().get(),
+        what: "no block below 2^32 is free for content without extents",
+    }
+    .into()
 }
 
 fn pointers(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {

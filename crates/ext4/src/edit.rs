@@ -205,6 +205,7 @@ impl FileSystemEdit for Ext4 {
         target: &[u8],
         new: NewNode,
     ) -> Result<NodeId, fs::Error> {
+        let new = NewNode { mode: 0o777, ..new };
         self.add(dir, name, Kind::Symlink, new, |volume, inode| {
             volume.start_symlink(inode, target)
         })
@@ -246,8 +247,9 @@ impl FileSystemEdit for Ext4 {
 
     fn set_owner(&mut self, node: NodeId, new: NewNode) -> Result<(), fs::Error> {
         let mut inode = self.node(node)?;
-        inode.set_mode(new.mode);
         inode.set_owner(new.uid, new.gid);
+        inode.set_mode(new.mode);
+        self.volume.follow_mode(&mut inode, new.mode)?;
         Ok(self.volume.touch_node(&mut inode)?)
     }
 

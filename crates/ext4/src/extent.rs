@@ -209,8 +209,8 @@ pub(crate) fn write(
             skip = skip.saturating_add(part.len);
         }
     }
-    let in_root = inode.block().len() / ENTRY - 1;
-    let in_block = volume.superblock.block_len() / ENTRY - 1;
+    let in_root = capacity(inode.block().len());
+    let in_block = capacity(volume.superblock.block_len());
     let mut needed = 0_usize;
     let mut count = level.len();
     while count > in_root {
@@ -249,6 +249,11 @@ pub(crate) fn write(
     root.fill(0);
     fill_node(root, &level, in_root, depth);
     Ok(())
+}
+
+/// Entries that a node of `len` bytes has room for behind its header; at least 4.
+fn capacity(len: usize) -> usize {
+    (len / ENTRY).saturating_sub(1)
 }
 
 /// Writes header and entries to the front of a node and returns where room for entries ends.
@@ -293,6 +298,6 @@ fn index_entry(first: u32, block: u64) -> [u8; ENTRY] {
 pub(crate) fn clear(inode: &mut Inode) {
     let root = inode.block_mut();
     root.fill(0);
-    let room = root.len() / ENTRY - 1;
+    let room = capacity(root.len());
     fill_node(root, &[], room, 0);
 }

@@ -165,10 +165,9 @@ impl Volume {
             let Ok(logical) = u32::try_from(at) else {
                 return Err(self.too_large(inode, write.end));
             };
-            let goal = mapping.before(logical).map_or_else(
-                || self.inode_goal(inode.number()),
-                |run| run.blocks().end,
-            );
+            let goal = mapping
+                .before(logical)
+                .map_or_else(|| self.inode_goal(inode.number()), |run| run.blocks().end);
             let blocks = self.allocate_blocks(goal, hole.end.saturating_sub(at))?;
             let len = blocks.end.saturating_sub(blocks.start);
             let run = Run {
@@ -213,7 +212,7 @@ impl Volume {
         let whole_to = to
             .saturating_sub(to.checked_rem(block_bytes).unwrap_or(0))
             .max(whole_from);
-        let mut write_padded = |blocks: Range<u64>| -> Result<(), Error> {
+        let write_padded = |blocks: Range<u64>| -> Result<(), Error> {
             let mut at = blocks.start;
             while at < blocks.end {
                 let next = at.saturating_add(block_bytes);

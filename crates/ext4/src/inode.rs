@@ -8,7 +8,7 @@ use crate::superblock::Superblock;
 use crate::timestamp;
 use fs::{Kind, Meta, NewNode, Time};
 use ondisk::width::u64_of;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::FromBytes;
 
 /// The number of an inode that exists: at least 1.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -51,10 +51,8 @@ impl InodeNumber {
     }
 }
 
-/// `i_flags`: every name change is written at once; meaningless here but kept.
+/// Bits of `i_flags`; those that mean nothing here are kept as they are.
 pub(crate) mod flag {
-    pub(crate) const IMMUTABLE: u32 = 0x10;
-    pub(crate) const APPEND: u32 = 0x20;
     pub(crate) const ENCRYPT: u32 = 0x800;
     pub(crate) const INDEX: u32 = 0x1000;
     pub(crate) const HUGE_FILE: u32 = 0x4_0000;
@@ -62,14 +60,13 @@ pub(crate) mod flag {
     pub(crate) const VERITY: u32 = 0x10_0000;
     pub(crate) const EA_INODE: u32 = 0x20_0000;
     pub(crate) const INLINE_DATA: u32 = 0x1000_0000;
-    pub(crate) const CASEFOLD: u32 = 0x4000_0000;
     /// What new nodes take over from their directory, of `EXT4_FL_INHERITED`: secure deletion,
-    /// undeletion, compression, synchronous writes, nodump, noatime, no tail, dirsync, topdir is
-    /// not, DAX and project.
+    /// undeletion, compression, synchronous writes, nodump, noatime, journalled data, no tail,
+    /// dirsync and DAX.
     pub(crate) const INHERITED: u32 =
-        0x1 | 0x2 | 0x8 | 0x40 | 0x80 | 0x4000 | 0x8000 | 0x1_0000 | 0x200_0000 | 0x2000_0000;
-    /// Of those, what only directories take over: dirsync and topdir.
-    pub(crate) const DIRS_ONLY: u32 = 0x1_0000 | 0x2_0000;
+        0x1 | 0x2 | 0x4 | 0x8 | 0x40 | 0x80 | 0x4000 | 0x8000 | 0x1_0000 | 0x200_0000;
+    /// Of those, what only directories take over: dirsync.
+    pub(crate) const DIRS_ONLY: u32 = 0x1_0000;
 }
 
 const GOOD_OLD_INODE_SIZE: usize = 128;
@@ -103,7 +100,8 @@ impl Inode {
     ) -> Result<Self, Error> {
         let inode = Self { number, bytes };
         let extra = inode.extra_isize();
-        if extra.saturating_add(GOOD_OLD_INODE_SIZE) > inode.bytes.len() || extra % 4 != 0 {
+        if extra.saturating_add(GOOD_OLD_INODE_SIZE) > inode.bytes.len() || !extra.is_multiple_of(4)
+        {
             return Err(CorruptKind::Inode {
                 inode: number.get(),
                 field: "i_extra_isize",
@@ -145,13 +143,13 @@ impl Inode {
         if let Some(extra) = inode.extra_mut() {
             // As the kernel: what was asked for when the file system was made, else all it knows.
             let full = 32;
-            extra
-                .i_extra_isize
-                .set(if wanted == 0 || wanted > full || wanted % 4 != 0 {
+            extra.i_extra_isize.set(
+                if wanted == 0 || wanted > full || !wanted.is_multiple_of(4) {
                     full
                 } else {
                     wanted
-                });
+                },
+            );
         }
         let raw = inode.raw_mut();
         raw.i_mode.set(mode_of(kind) | (new.mode & 0o7777));
@@ -407,13 +405,13 @@ impl Inode {
         let raw = self.raw();
         let lo = u64::from(raw.i_blocks_lo.get());
         if !superblock.features.ro_compat(ro_compat::HUGE_FILE) {
-            return lo / sectors_per_block(superblock);
+            return in_blocks(lo, superblock);
         }
         let count = (u64::from(raw.l_i_blocks_high.get()) << 32) | lo;
         if self.has_flag(flag::HUGE_FILE) {
             count
         } else {
-            count / sectors_per_block(superblock)
+            in_blocks(count, superblock)
         }
     }
 
@@ -457,16 +455,6 @@ impl Inode {
     pub(crate) fn set_mode(&mut self, mode: u16) {
         let kind = self.raw().i_mode.get() & S_IFMT;
         self.raw_mut().i_mode.set(kind | (mode & 0o7777));
-    }
-
-    /// Permission bits, owner and group.
-    pub(crate) fn owner(&self) -> NewNode {
-        let raw = self.raw();
-        NewNode {
-            mode: raw.i_mode.get() & 0o7777,
-            uid: (u32::from(raw.l_i_uid_high.get()) << 16) | u32::from(raw.i_uid.get()),
-            gid: (u32::from(raw.l_i_gid_high.get()) << 16) | u32::from(raw.i_gid.get()),
-        }
     }
 
     /// Sets the time of the last reading.
@@ -535,18 +523,15 @@ impl Inode {
     /// Whether a link's target lies in the 60 bytes of the map. Sizes decide, as in the kernel's
     /// `ext4_inode_is_fast_symlink`: links with a block of their own keep it beside attributes'.
     pub(crate) fn is_fast_symlink(&self, superblock: &Superblock) -> bool {
-        let attributes = u64::from(self.file_acl() != 0);
+        let attributes = match self.file_acl() {
+            0 => 0,
+            _ => superblock.cluster_blocks(),
+        };
         let has_ea_inode = superblock.features.incompat(incompat::EA_INODE);
         if has_ea_inode || self.has_flag(flag::EA_INODE) {
             return self.size() != 0 && self.size() < 60 && !self.has_flag(flag::EXTENTS);
         }
         self.size() < 60 && self.blocks(superblock).saturating_sub(attributes) == 0
-    }
-
-    /// Clears all that is not mode, owner or time, for a deleted node.
-    pub(crate) fn clear_content(&mut self) {
-        self.raw_mut().i_block.as_mut_bytes().fill(0);
-        self.set_size(0);
     }
 }
 
@@ -560,6 +545,12 @@ fn mode_of(kind: Kind) -> u16 {
         Kind::Fifo => S_IFIFO,
         Kind::Socket => S_IFSOCK,
     }
+}
+
+/// A number of sectors of 512 bytes as one of blocks.
+fn in_blocks(sectors: u64, superblock: &Superblock) -> u64 {
+    let per_block = sectors_per_block(superblock);
+    sectors.checked_div(per_block).unwrap_or(sectors)
 }
 
 fn sectors_per_block(superblock: &Superblock) -> u64 {

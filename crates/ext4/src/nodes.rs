@@ -36,14 +36,7 @@ impl Volume {
         // from inode to inode and from time to time.
         let seconds = low_32(u64::from_le_bytes(self.now.seconds.to_le_bytes()));
         let generation = number.get().wrapping_mul(0x9e37_79b1) ^ seconds;
-        let mut inode = Inode::new(
-            &self.superblock,
-            number,
-            generation,
-            kind,
-            new,
-            self.now,
-        );
+        let mut inode = Inode::new(&self.superblock, number, generation, kind, new, self.now);
         let inherited = match kind {
             Kind::Dir => flag::INHERITED,
             _ => flag::INHERITED & !flag::DIRS_ONLY,
@@ -63,7 +56,11 @@ impl Volume {
     ///
     /// # Errors
     /// [`Error::NoSpace`], or what writing meets.
-    pub(crate) fn start_dir(&mut self, inode: &mut Inode, parent: InodeNumber) -> Result<(), Error> {
+    pub(crate) fn start_dir(
+        &mut self,
+        inode: &mut Inode,
+        parent: InodeNumber,
+    ) -> Result<(), Error> {
         let format = self.dir_format(inode);
         let first = dir::new_block(&format, parent.get());
         let mut blocks = DirWriter {
@@ -238,8 +235,8 @@ impl Volume {
     pub(crate) fn add_subdir(&mut self, number: InodeNumber) -> Result<(), Error> {
         let mut inode = self.live_inode(number)?;
         let links = inode.links();
-        let may_be_many = self.superblock.features.ro_compat(ro_compat::DIR_NLINK)
-            && inode.has_flag(flag::INDEX);
+        let may_be_many =
+            self.superblock.features.ro_compat(ro_compat::DIR_NLINK) && inode.has_flag(flag::INDEX);
         // A count of 1 already says "many".
         let links = match links {
             1 => 1,
@@ -293,7 +290,10 @@ impl Volume {
     pub(crate) fn delete_node(&mut self, inode: &mut Inode) -> Result<(), Error> {
         let number = inode.number();
         if self.is_reserved(number) {
-            return Err(CorruptKind::ReservedNamed { inode: number.get() }.into());
+            return Err(CorruptKind::ReservedNamed {
+                inode: number.get(),
+            }
+            .into());
         }
         let is_dir = inode.kind()? == Kind::Dir;
         self.free_content(inode)?;

@@ -79,7 +79,16 @@ impl Volume {
             return Err(UnsupportedKind::Other(what).into());
         }
         let number = InodeNumber::new(&self.superblock, number.into())?;
-        let inode = self.live_inode(number)?;
+        let inode = self.inode(number)?;
+        if !inode.is_in_use() {
+            return Err(CorruptKind::Inode {
+                inode: number.get(),
+                field: "i_links_count of the journal",
+                value: inode.links().into(),
+                expected: "an inode in use",
+            }
+            .into());
+        }
         let mapping = self.mapping(&inode)?;
         let block_size = self.superblock.block_size;
         let mut log = VolumeLog {

@@ -1,12 +1,12 @@
 //! The superblock: what the file system says about itself as a whole.
 
 use crate::checksum::{self, FsSeed};
-use crate::error::{CorruptKind, Error, UnsupportedKind};
+use crate::error::{CorruptKind, Error};
 use crate::features::{Features, compat, incompat, ro_compat};
 use crate::raw::{RawSuperblock, high_32, join, low_32};
 use block::{BlockRead, BlockWrite};
 use fs::{FsInfo, FsKind, Time};
-use ondisk::width::{u64_of, usize_of_u32};
+use ondisk::width::usize_of_u32;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// A superblock whose geometry is usable; the raw form keeps what is not understood.
@@ -103,7 +103,7 @@ impl Superblock {
         };
         let blocks_count = high_word(features, raw.s_blocks_count_hi.get())
             | u64::from(raw.s_blocks_count_lo.get());
-        if blocks_count > device_size / u64::from(block_size) {
+        if blocks_count.saturating_mul(u64::from(block_size)) > device_size {
             return Err(wrong(
                 "s_blocks_count",
                 blocks_count,
@@ -365,6 +365,17 @@ impl Superblock {
         block.saturating_mul(self.block_bytes())
     }
 
+    /// Blocks of the unit of allocation: 1 without `bigalloc`.
+    pub(crate) fn cluster_blocks(&self) -> u64 {
+        let log = self.raw.s_log_cluster_size.get();
+        let more = log.saturating_sub(self.raw.s_log_block_size.get());
+        if self.features.ro_compat(ro_compat::BIGALLOC) {
+            1_u64.checked_shl(more).unwrap_or(1)
+        } else {
+            1
+        }
+    }
+
     /// How many blocks of `bytes` bytes are needed.
     pub(crate) fn blocks_for(&self, bytes: u64) -> u64 {
         bytes.div_ceil(self.block_bytes())
@@ -431,7 +442,7 @@ impl Superblock {
         let meta_bg = self.features.incompat(incompat::META_BG);
         let first_meta_bg = self.raw.s_first_meta_bg.get();
         let per_block = self.descriptors_per_block();
-        if meta_bg && group / per_block.max(1) >= first_meta_bg {
+        if meta_bg && group.checked_div(per_block).unwrap_or(0) >= first_meta_bg {
             let within = group.checked_rem(per_block).unwrap_or(0);
             let has_descriptors = within <= 1 || within == per_block.saturating_sub(1);
             return u64::from(has_backup).saturating_add(u64::from(has_descriptors));
@@ -471,7 +482,6 @@ impl Superblock {
     pub(crate) fn end(&self) -> u64 {
         self.position(self.blocks_count)
     }
-
 }
 
 /// Features that make it an ext4 rather than an ext3, as libblkid has them.
