@@ -1,4 +1,4 @@
-use crate::contents::Contents;
+use crate::contents::{Contents, Entry};
 use crate::error::{Error, UnsupportedKind};
 use crate::kind::Kind;
 use crate::segment::{Segment, Stop, Walk};
@@ -43,6 +43,15 @@ impl<'a> Initramfs<'a> {
     /// The generator that made it.
     pub fn kind(&self) -> &Kind {
         &self.kind
+    }
+
+    /// The releases of the kernels that it has modules for.
+    pub fn releases(&self) -> Vec<String> {
+        self.contents()
+            .below("lib/modules")
+            .filter(|(path, entry)| *entry == Entry::Directory && !path.contains(&b'/'))
+            .map(|(path, _)| String::from_utf8_lossy(path).into_owned())
+            .collect()
     }
 
     /// What the kernel will have unpacked.

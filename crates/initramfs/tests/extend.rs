@@ -12,6 +12,9 @@ use std::process::Command;
 
 const WANTED: [&str; 3] = ["nvme", "xen-blkfront", "virtio_pci"];
 
+/// A binary index of nothing.
+const EMPTY_INDEX: [u8; 12] = [0xb0, 7, 0xf4, 0x57, 0, 2, 0, 1, 0, 0, 0, 12];
+
 fn request() -> Request<'static> {
     Request {
         wanted: &WANTED,
@@ -263,6 +266,30 @@ fn the_links_of_the_original_stay() {
 }
 
 #[test]
+fn what_others_append_later_is_kept() {
+    let Some(guest) = Guest::new() else { return };
+    let original = initramfs_tools(&guest, &["sd_mod"]);
+    let initramfs = Initramfs::read(&original).unwrap();
+    let extension = initramfs.extend(&guest, &request()).unwrap().unwrap();
+    let mut extended = extension.apply(&original);
+    let mut later = Writer::new();
+    let index = format!("usr/lib/modules/{RELEASE}/modules.dep.bin");
+    later.file(&index, 0o644, &EMPTY_INDEX).unwrap();
+    later.file("etc/later", 0o644, b"x").unwrap();
+    extended.extend(later.finish());
+    let initramfs = Initramfs::read(&extended).unwrap();
+    assert!(initramfs.segments().iter().all(|segment| !segment.ours));
+    assert_eq!(initramfs.releases(), [RELEASE]);
+    let again = initramfs.extend(&guest, &request()).unwrap().unwrap();
+    assert_eq!(again.keep, u64_of(extended.len()));
+    assert_eq!(again.report.unindexed, ["nvme", "xen_blkfront"]);
+    let again = again.apply(&extended);
+    let read = Initramfs::read(&again).unwrap();
+    assert!(read.contents().exists("etc/later"));
+    assert!(read.assess(&guest, &WANTED).unwrap().leave_alone());
+}
+
+#[test]
 fn lz4_before_linux_5_10_is_packed_anew() {
     let Some(guest) = Guest::new() else { return };
     let Some(packed) = guest::pipe("lz4", &["-lc"], &initramfs_tools(&guest, &["sd_mod"])) else {
@@ -356,4 +383,35 @@ fn modules_are_unpacked_where_the_initramfs_has_them_plain() {
                 .starts_with(b"\x7fELF")
         );
     }
+}
+
+#[test]
+fn garbled_guests_end_without_panic() {
+    let Some(guest) = Guest::new() else { return };
+    let original = initramfs_tools(&guest, &["sd_mod", "nvme_core", "crc", "crc_common"]);
+    let extend = |bytes: &[u8]| -> Result<bool, initramfs::Error> {
+        let initramfs = Initramfs::read(bytes)?;
+        initramfs.assess(&guest, &WANTED)?;
+        Ok(initramfs.extend(&guest, &request())?.is_some())
+    };
+    assert!(extend(&original).unwrap());
+    let (mut sound, mut broken) = (0, 0);
+    for at in (0..original.len()).step_by(11) {
+        for flip in [0x01, 0x80] {
+            let mut garbled = original.clone();
+            garbled[at] ^= flip;
+            match extend(&garbled) {
+                Ok(_) => sound += 1,
+                Err(_) => broken += 1,
+            }
+        }
+    }
+    for len in (0..original.len()).step_by(37) {
+        match extend(&original[..len]) {
+            Ok(_) => sound += 1,
+            Err(_) => broken += 1,
+        }
+    }
+    // both must happen, or nothing was tested
+    assert!(sound > 100 && broken > 100, "{sound} {broken}");
 }

@@ -134,7 +134,7 @@ fn packing(source: io::Error) -> Error {
     Error::Packing { source }
 }
 
-/// What `gzip` does unless told otherwise.
-const GZIP_LEVEL: u32 = 6;
+/// Packs better than lz4 does at its best, in half the time of the level that `gzip` takes.
+const GZIP_LEVEL: u32 = 3;
 /// The highest level that needs no seconds.
 const ZSTD_LEVEL: i32 = 9;
