@@ -26,19 +26,18 @@ enum Content {
 impl Ini {
     /// Reads a file; whatever bytes it holds, it can be read.
     pub fn parse(bytes: &[u8]) -> Self {
-        let mut lines = Vec::new();
+        let mut raws: Vec<Vec<u8>> = Vec::new();
         for raw in bytes.split_inclusive(|byte| *byte == b'\n') {
-            match lines.last_mut() {
-                Some(Line { raw: open, content }) if continues(open, content) => {
-                    open.extend_from_slice(raw);
-                    *content = understand(open);
-                }
-                _ => lines.push(Line {
-                    raw: raw.to_vec(),
-                    content: understand(raw),
-                }),
+            match raws.last_mut() {
+                Some(open) if continues(open) => open.extend_from_slice(raw),
+                _ => raws.push(raw.to_vec()),
             }
         }
+        let line = |raw: Vec<u8>| Line {
+            content: understand(&raw),
+            raw,
+        };
+        let lines = raws.into_iter().map(line).collect();
         Self { lines }
     }
 
@@ -104,9 +103,7 @@ impl Ini {
                 line.raw.splice(..0, indent);
                 self.lines[last] = line;
             }
-            for index in own.into_iter().rev() {
-                self.lines.remove(index);
-            }
+            self.remove_lines(&own);
             return;
         }
         let header = self.lines.iter().position(|line| line.is_section(section));
@@ -140,9 +137,7 @@ impl Ini {
             .places(section)
             .filter(|index| self.has_key(*index, &gone))
             .collect();
-        for index in places.iter().rev() {
-            self.lines.remove(*index);
-        }
+        self.remove_lines(&places);
         !places.is_empty()
     }
 
@@ -153,7 +148,7 @@ impl Ini {
         section: &str,
         gone: impl Fn(&[(&str, &str)]) -> bool,
     ) -> bool {
-        let mut removed = false;
+        let mut removed = Vec::new();
         let mut start = self.lines.len();
         for index in (0..self.lines.len()).rev() {
             if !matches!(self.lines[index].content, Content::Section(_)) {
@@ -168,11 +163,23 @@ impl Ini {
                 })
                 .collect();
             if self.lines[index].is_section(section) && gone(&entries) {
-                self.lines.drain(index..end);
-                removed = true;
+                removed.extend((index..end).rev());
             }
         }
-        removed
+        removed.reverse();
+        self.remove_lines(&removed);
+        !removed.is_empty()
+    }
+
+    /// Removes the lines at these indexes, which ascend.
+    fn remove_lines(&mut self, indexes: &[usize]) {
+        let mut gone = indexes.iter().copied().peekable();
+        let mut index = 0usize;
+        self.lines.retain(|_| {
+            let keep = gone.next_if_eq(&index).is_none();
+            index = index.saturating_add(1);
+            keep
+        });
     }
 
     /// Indexes of the lines inside sections of this name.
@@ -216,9 +223,10 @@ impl Line {
     }
 }
 
-fn continues(raw: &[u8], content: &Content) -> bool {
-    let raw = raw.strip_suffix(b"\n").unwrap_or(raw);
-    matches!(content, Content::Entry { .. }) && raw.ends_with(b"\\")
+/// Whether the next line belongs to this one; comments and section names never go on.
+fn continues(raw: &[u8]) -> bool {
+    let first = raw.iter().find(|byte| !byte.is_ascii_whitespace());
+    raw.ends_with(b"\\\n") && !matches!(first, Some(b'#' | b';' | b'['))
 }
 
 fn understand(raw: &[u8]) -> Content {

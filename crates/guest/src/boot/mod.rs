@@ -21,7 +21,7 @@ use crate::{Error, Guest, GuestPath};
 use fs::Kind;
 
 /// Largest configuration file that is read. A `grub.cfg` of a hundred kernels has 200 KiB.
-pub(crate) const CONFIG_CAP: u64 = 4 << 20;
+pub(crate) const CONFIG_CAP: u64 = 1 << 20;
 
 /// Where distributions keep GRUB 2, in the order in which they are looked at.
 const GRUB_DIRECTORIES: [&str; 3] = ["/boot/grub", "/boot/grub2", "/boot/efi/EFI/grub"];

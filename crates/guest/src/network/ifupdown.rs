@@ -1,5 +1,7 @@
 //! ifupdown's `interfaces` files. Source: interfaces(5) of Debian and Alpine.
 
+use std::collections::BTreeSet;
+
 /// An `interfaces` file, losslessly.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Interfaces {
@@ -61,19 +63,20 @@ pub enum IfaceEdit {
 impl Interfaces {
     /// Reads a file; whatever bytes it holds, it can be read.
     pub fn parse(bytes: &[u8]) -> Self {
-        let mut lines: Vec<Line> = Vec::new();
+        let mut raws: Vec<Vec<u8>> = Vec::new();
         for raw in bytes.split_inclusive(|byte| *byte == b'\n') {
-            match lines.last_mut() {
-                Some(open) if !open.words.is_empty() && open.raw.ends_with(b"\\\n") => {
-                    open.raw.extend_from_slice(raw);
-                    open.words = words(&open.raw);
+            match raws.last_mut() {
+                Some(open) if !is_comment(open) && open.ends_with(b"\\\n") => {
+                    open.extend_from_slice(raw);
                 }
-                _ => lines.push(Line {
-                    raw: raw.to_vec(),
-                    words: words(raw),
-                }),
+                _ => raws.push(raw.to_vec()),
             }
         }
+        let line = |raw: Vec<u8>| Line {
+            words: words(&raw),
+            raw,
+        };
+        let lines = raws.into_iter().map(line).collect();
         Self { lines }
     }
 
@@ -116,12 +119,12 @@ impl Interfaces {
 
     /// Lets `decide` say what becomes of every `iface` stanza.
     pub fn edit(&mut self, mut decide: impl FnMut(&Iface) -> IfaceEdit) {
-        let mut gone = Vec::new();
+        let mut gone = BTreeSet::new();
         for (header, iface, options) in self.stanzas() {
             match decide(&iface) {
                 IfaceEdit::Keep => {}
                 IfaceEdit::Remove => {
-                    gone.push(header);
+                    gone.insert(header);
                     gone.extend(options);
                 }
                 IfaceEdit::Change { method, drop } => {
@@ -223,6 +226,12 @@ impl Line {
         self.raw = text.into_bytes();
         self.words = words(&self.raw);
     }
+}
+
+/// A comment does not continue on the next line; neither does a blank one.
+fn is_comment(raw: &[u8]) -> bool {
+    let first = raw.iter().find(|byte| !byte.is_ascii_whitespace());
+    matches!(first, None | Some(b'#'))
 }
 
 fn words(raw: &[u8]) -> Vec<String> {
