@@ -199,14 +199,6 @@ impl Error {
             source: Box::new(self),
         }
     }
-
-    #[cfg(test)]
-    pub(crate) fn damage(&self) -> Option<&Damage> {
-        match self {
-            Self::Corrupt(corrupt) => Some(&corrupt.damage),
-            _ => None,
-        }
-    }
 }
 
 impl Corrupt {

@@ -123,6 +123,7 @@ impl Unit {
 mod tests {
     use super::*;
     use block::Extent;
+    use ondisk::width::u64_of;
 
     /// Data at the given ranges, zeros elsewhere.
     #[derive(Debug)]
@@ -182,10 +183,10 @@ mod tests {
         );
         let mut buf = vec![9; 3];
         units[3].read(&device, &mut buf).unwrap();
-        assert_eq!(buf.len() as u64, 2 * M);
+        assert_eq!(u64_of(buf.len()), 2 * M);
         let start = buf.iter().position(|b| *b != 0).unwrap();
         assert_eq!(
-            (start as u64, buf.iter().filter(|b| **b == 1).count()),
+            (u64_of(start), buf.iter().filter(|b| **b == 1).count()),
             (M, 9)
         );
     }

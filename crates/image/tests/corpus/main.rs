@@ -133,10 +133,10 @@ fn compare(image: &Image, expected: &Value) -> Result<Option<String>, block::Err
     let number = |name: &str| expected[name].as_u64();
     let text = |name: &str| expected[name].as_str();
     let mut compared = false;
-    if let Some(size) = number("virtual_size") {
-        if size != device.size() {
-            return Ok(Some(format!("{} bytes, {size} expected", device.size())));
-        }
+    if let Some(size) = number("virtual_size")
+        && size != device.size()
+    {
+        return Ok(Some(format!("{} bytes, {size} expected", device.size())));
     }
     if let Some(hash) = text("nz64k") {
         compared = true;
@@ -144,13 +144,13 @@ fn compare(image: &Image, expected: &Value) -> Result<Option<String>, block::Err
             return Ok(Some(format!("{} blocks differ", blocks.count)));
         }
     }
-    if let Some(hash) = text("sha256_raw") {
-        if device.size() <= 64 << 20 {
-            let mut bytes = vec![0xee; usize::try_from(device.size()).unwrap()];
-            device.read_at(0, &mut bytes)?;
-            if hex(&Sha256::digest(&bytes)) != hash {
-                return Ok(Some("the whole differs".to_owned()));
-            }
+    if let Some(hash) = text("sha256_raw")
+        && device.size() <= 64 << 20
+    {
+        let mut bytes = vec![0xee; usize::try_from(device.size()).unwrap()];
+        device.read_at(0, &mut bytes)?;
+        if hex(&Sha256::digest(&bytes)) != hash {
+            return Ok(Some("the whole differs".to_owned()));
         }
     }
     // Two cases tell their content in words.
