@@ -148,6 +148,21 @@ impl Volume {
         self.store_attributes(inode, &before, &after, block.as_ref())
     }
 
+    /// Brings a node's access control list, if it has one, in line with a new mode. The inode is
+    /// changed in memory only.
+    ///
+    /// # Errors
+    /// Damaged attributes, and what writing meets.
+    pub(crate) fn follow_mode(&mut self, inode: &mut Inode, mode: u16) -> Result<(), Error> {
+        let (before, block) = self.stored_attributes(inode)?;
+        let mut after = before.clone();
+        after.follow_mode(mode)?;
+        if after == before {
+            return Ok(());
+        }
+        self.store_attributes(inode, &before, &after, block.as_ref())
+    }
+
     fn store_attributes(
         &mut self,
         inode: &mut Inode,

@@ -28,7 +28,10 @@ impl Volume {
         while next != 0 {
             let number = InodeNumber::new(&self.superblock, next.into())?;
             if !seen.insert(next) {
-                return Err(orphan_list("leads back to an inode that it named before", next));
+                return Err(orphan_list(
+                    "leads back to an inode that it named before",
+                    next,
+                ));
             }
             let inode = self.orphan(number)?;
             next = inode.dtime();
@@ -117,7 +120,10 @@ impl Volume {
     /// Reads an inode that must still be marked as in use.
     fn orphan(&mut self, number: InodeNumber) -> Result<Inode, Error> {
         if number.get() < self.superblock.first_inode || !self.inode_is_marked(number)? {
-            return Err(orphan_list("leads to an inode that is not in use", number.get()));
+            return Err(orphan_list(
+                "leads to an inode that is not in use",
+                number.get(),
+            ));
         }
         self.inode(number)
     }
@@ -136,11 +142,7 @@ impl Volume {
 }
 
 fn orphan_list(what: &'static str, inode: u32) -> Error {
-    CorruptKind::Orphan {
-        inode,
-        what,
-    }
-    .into()
+    CorruptKind::Orphan { inode, what }.into()
 }
 
 /// Bytes behind the numbers of a block: magic number and checksum.

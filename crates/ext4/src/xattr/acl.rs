@@ -30,7 +30,8 @@ pub(super) fn from_disk(value: &[u8]) -> Result<Vec<u8>, Error> {
 
 /// The other way round.
 pub(super) fn to_disk(value: &[u8]) -> Result<Vec<u8>, Error> {
-    let refused = |()| -> Error { UnsupportedKind::Other("a malformed access control list").into() };
+    let refused =
+        |()| -> Error { UnsupportedKind::Other("a malformed access control list").into() };
     let short = |_| refused(());
     let mut cursor = Cursor::new(value);
     if cursor.u32_le().map_err(short)? != SHOWN_VERSION {
@@ -50,6 +51,32 @@ pub(super) fn to_disk(value: &[u8]) -> Result<Vec<u8>, Error> {
         }
     }
     Ok(stored)
+}
+
+/// The list as it is on disk, with the permissions of owner, mask (or group, if there is no mask)
+/// and others taken from `mode`, as the kernel's `posix_acl_chmod` does.
+pub(super) fn with_mode(value: &[u8], mode: u16) -> Result<Vec<u8>, Error> {
+    let mut shown = from_disk(value)?;
+    let entries = shown.get_mut(4..).unwrap_or_default();
+    let has_mask = entries.chunks(8).any(|entry| tag(entry) == MASK);
+    for entry in entries.chunks_mut(8) {
+        let shift = match tag(entry) {
+            USER_OBJ => 6,
+            MASK => 3,
+            GROUP_OBJ if !has_mask => 3,
+            OTHER => 0,
+            _ => continue,
+        };
+        entry[2..4].copy_from_slice(&((mode >> shift) & 7).to_le_bytes());
+    }
+    to_disk(&shown)
+}
+
+/// The tag of an entry as the kernel shows it.
+fn tag(entry: &[u8]) -> u16 {
+    entry
+        .first_chunk()
+        .map_or(0, |tag| u16::from_le_bytes(*tag))
 }
 
 const DISK_VERSION: u32 = 1;
@@ -80,6 +107,17 @@ mod tests {
         let stored = to_disk(SHOWN).unwrap();
         assert_eq!(stored.len(), 4 + 4 * 4 + 8);
         assert_eq!(from_disk(&stored).unwrap(), SHOWN);
+    }
+
+    #[test]
+    fn a_new_mode_changes_the_mask_and_not_the_group() {
+        let stored = with_mode(&to_disk(SHOWN).unwrap(), 0o4751).unwrap();
+        let shown = from_disk(&stored).unwrap();
+        let permissions: Vec<u8> = shown[4..].chunks(8).map(|entry| entry[2]).collect();
+        assert_eq!(permissions, [7, 4, 4, 5, 1]);
+        let without_mask = [&SHOWN[..28], &SHOWN[36..]].concat();
+        let stored = with_mode(&to_disk(&without_mask).unwrap(), 0o751).unwrap();
+        assert_eq!(from_disk(&stored).unwrap()[22], 5);
     }
 
     #[test]

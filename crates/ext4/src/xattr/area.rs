@@ -156,7 +156,9 @@ pub(super) fn entry_hash(name: &[u8], padded: &[u8]) -> u32 {
         .iter()
         .fold(0_u32, |hash, byte| hash.rotate_left(5) ^ u32::from(*byte));
     padded.chunks_exact(4).fold(hash, |hash, word| {
-        let word = word.first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
+        let word = word
+            .first_chunk()
+            .map_or(0, |word| u32::from_le_bytes(*word));
         hash.rotate_left(16) ^ word
     })
 }
@@ -207,6 +209,13 @@ mod tests {
         let mut bytes = area();
         bytes[4] = 20;
         let first = &parse(&bytes, 0).unwrap()[0];
-        assert!(matches!(first.value, Value::Inode { inode: 20, size: 5, .. }));
+        assert!(matches!(
+            first.value,
+            Value::Inode {
+                inode: 20,
+                size: 5,
+                ..
+            }
+        ));
     }
 }

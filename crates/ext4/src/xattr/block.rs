@@ -143,7 +143,11 @@ mod tests {
     #[test]
     fn entries_are_sorted_by_index_length_and_name() {
         let block = Block::parse(&format(), 9, &encoded()).unwrap();
-        let names: Vec<_> = block.attributes.iter().map(|a| a.key.name.clone()).collect();
+        let names: Vec<_> = block
+            .attributes
+            .iter()
+            .map(|a| a.key.name.clone())
+            .collect();
         assert_eq!(names, [&b"a"[..], b"b", b"longer", b"a"]);
         assert_eq!(block.refcount, 1);
     }

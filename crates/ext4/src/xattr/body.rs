@@ -15,9 +15,8 @@ pub(super) fn parse(format: &Format, raw: &[u8]) -> Result<Vec<Attribute>, Error
     if *magic != MAGIC {
         return Ok(Vec::new());
     }
-    area::parse(bytes, 0).map_err(|Fault { at, reason, value }| {
-        format.corrupt("in the inode", at, reason, value)
-    })
+    area::parse(bytes, 0)
+        .map_err(|Fault { at, reason, value }| format.corrupt("in the inode", at, reason, value))
 }
 
 /// Bytes for attributes behind the magic number.
@@ -35,7 +34,11 @@ pub(super) fn write(attributes: &[Attribute], raw: &mut [u8]) {
     else {
         return;
     };
-    *magic = if attributes.is_empty() { [0; MAGIC_LEN] } else { MAGIC };
+    *magic = if attributes.is_empty() {
+        [0; MAGIC_LEN]
+    } else {
+        MAGIC
+    };
     if !bytes.is_empty() {
         area::write(attributes, bytes, 0, false);
     }
@@ -50,7 +53,10 @@ fn start(raw: &[u8]) -> Option<usize> {
     let start = GOOD_OLD_INODE_SIZE.saturating_add(i_extra_isize);
     let usable = i_extra_isize >= SHORTEST_EXTRA
         && i_extra_isize % 4 == 0
-        && start.saturating_add(MAGIC_LEN).saturating_add(area::TERMINATOR) <= raw.len();
+        && start
+            .saturating_add(MAGIC_LEN)
+            .saturating_add(area::TERMINATOR)
+            <= raw.len();
     usable.then_some(start)
 }
 

@@ -47,11 +47,7 @@ pub(crate) struct Attributes {
 impl Attributes {
     /// Reads what an inode holds; `raw` is `s_inode_size` long. `block` is what
     /// [`Block::parse`] read from where `i_file_acl` points.
-    pub(crate) fn parse(
-        format: &Format,
-        raw: &[u8],
-        block: Option<&Block>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn parse(format: &Format, raw: &[u8], block: Option<&Block>) -> Result<Self, Error> {
         Ok(Self {
             body: body::parse(format, raw)?,
             block: block.map_or_else(Vec::new, |block| block.attributes.clone()),
@@ -115,6 +111,20 @@ impl Attributes {
                 needed: ondisk::width::u64_of(needed),
                 free: ondisk::width::u64_of(free),
             });
+        }
+        Ok(())
+    }
+
+    /// Brings the access control list, if there is one, in line with a new mode.
+    ///
+    /// # Errors
+    /// A broken list.
+    pub(crate) fn follow_mode(&mut self, mode: u16) -> Result<(), Error> {
+        let key = Key::access_acl();
+        for attribute in self.body.iter_mut().chain(&mut self.block) {
+            if let (true, Value::Here(value)) = (attribute.key == key, &mut attribute.value) {
+                *value = acl::with_mode(value, mode)?;
+            }
         }
         Ok(())
     }
@@ -267,13 +277,18 @@ mod tests {
     #[test]
     fn small_ones_stay_in_the_inode_and_large_ones_go_out() {
         let mut attributes = Attributes::parse(&FORMAT, &inode(), None).unwrap();
-        attributes.set(key("security.selinux"), b"label".to_vec()).unwrap();
+        attributes
+            .set(key("security.selinux"), b"label".to_vec())
+            .unwrap();
         assert!(!attributes.needs_block());
         attributes.set(key("user.large"), vec![7; 700]).unwrap();
         attributes.set(key("trusted.b"), vec![]).unwrap();
         assert!(attributes.needs_block());
         let back = stored(&attributes);
-        assert_eq!(names(&back), ["security.selinux", "trusted.b", "user.large"]);
+        assert_eq!(
+            names(&back),
+            ["security.selinux", "trusted.b", "user.large"]
+        );
         assert_eq!(
             back.find(&key("user.large")).unwrap().value,
             Value::Here(vec![7; 700])

@@ -44,6 +44,14 @@ impl Key {
         }
     }
 
+    /// The attribute that holds a node's access control list.
+    pub(crate) fn access_acl() -> Self {
+        Self {
+            index: ACL_ACCESS,
+            name: Vec::new(),
+        }
+    }
+
     /// Whether this is the attribute that holds content, which has to stay in the inode.
     pub(super) fn is_inline_data(&self) -> bool {
         self.index == SYSTEM && self.name == b"data"
@@ -60,12 +68,20 @@ impl Key {
 
     /// Translates a value from disk to what the kernel shows.
     pub(crate) fn value_from_disk(&self, value: Vec<u8>) -> Result<Vec<u8>, Error> {
-        if self.is_acl() { acl::from_disk(&value) } else { Ok(value) }
+        if self.is_acl() {
+            acl::from_disk(&value)
+        } else {
+            Ok(value)
+        }
     }
 
     /// Translates a value as the kernel takes it to what lies on disk.
     pub(crate) fn value_to_disk(&self, value: &[u8]) -> Result<Vec<u8>, Error> {
-        if self.is_acl() { acl::to_disk(value) } else { Ok(value.to_vec()) }
+        if self.is_acl() {
+            acl::to_disk(value)
+        } else {
+            Ok(value.to_vec())
+        }
     }
 
     fn is_acl(&self) -> bool {

@@ -1,0 +1,186 @@
+//! What is done to a file system: by the driver, by the kernel, and to the model.
+
+use crate::tree::{Tree, join, split};
+use fs::{Error, FileSystem, FileSystemEdit, Kind, NewNode, NodeId};
+
+/// One change, of the node at a path.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    pub(crate) path: Vec<u8>,
+    pub(crate) step: Step,
+}
+
+/// What is done to the node.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Create {
+        content: Vec<u8>,
+        new: NewNode,
+    },
+    MakeDir {
+        new: NewNode,
+    },
+    Symlink {
+        target: Vec<u8>,
+        new: NewNode,
+    },
+    Replace {
+        content: Vec<u8>,
+    },
+    WriteAt {
+        offset: u64,
+        content: Vec<u8>,
+    },
+    Truncate {
+        size: u64,
+    },
+    Remove,
+    Rename {
+        to: Vec<u8>,
+    },
+    SetOwner {
+        new: NewNode,
+    },
+    SetXattr {
+        name: Vec<u8>,
+        value: Option<Vec<u8>>,
+    },
+}
+
+/// Does it through the driver.
+pub(crate) fn apply(fs: &mut dyn FileSystemEdit, operation: &Operation) -> Result<(), Error> {
+    let (dir, name) = split(&operation.path);
+    let dir = resolve(fs, dir)?;
+    match &operation.step {
+        Step::Create { content, new } => {
+            let node = fs.create(dir, name, *new)?;
+            fs.replace(node, content)
+        }
+        Step::MakeDir { new } => fs.make_dir(dir, name, *new).map(drop),
+        Step::Symlink { target, new } => fs.symlink(dir, name, target, *new).map(drop),
+        Step::Remove => fs.remove(dir, name),
+        Step::Rename { to } => {
+            let (to_dir, to_name) = split(to);
+            let to_dir = resolve(fs, to_dir)?;
+            fs.rename((dir, name), (to_dir, to_name))
+        }
+        Step::Replace { content } => {
+            let node = fs.lookup(dir, name)?;
+            fs.replace(node, content)
+        }
+        Step::WriteAt { offset, content } => {
+            let node = fs.lookup(dir, name)?;
+            fs.write_at(node, *offset, content)
+        }
+        Step::Truncate { size } => {
+            let node = fs.lookup(dir, name)?;
+            fs.truncate(node, *size)
+        }
+        Step::SetOwner { new } => {
+            let node = fs.lookup(dir, name)?;
+            fs.set_owner(node, *new)
+        }
+        Step::SetXattr { name: xattr, value } => {
+            let node = fs.lookup(dir, name)?;
+            fs.set_xattr(node, xattr, value.as_deref())
+        }
+    }
+}
+
+/// Walks a path.
+pub(crate) fn resolve(fs: &dyn FileSystem, path: &[u8]) -> Result<NodeId, Error> {
+    let names = path
+        .split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty());
+    let mut node = fs.root();
+    for name in names {
+        node = fs.lookup(node, name)?;
+    }
+    Ok(node)
+}
+
+/// Does it to the model, where it cannot fail.
+pub(crate) fn apply_to_model(tree: &mut Tree, operation: &Operation) {
+    let path = &operation.path;
+    let node = |kind, new: &NewNode, content: &[u8]| crate::tree::Node {
+        kind,
+        mode: if kind == Kind::Symlink {
+            0o777
+        } else {
+            new.mode
+        },
+        uid: new.uid,
+        gid: new.gid,
+        content: content.to_vec(),
+        device: None,
+        xattrs: Default::default(),
+    };
+    match &operation.step {
+        Step::Create { content, new } => {
+            tree.insert(path.clone(), node(Kind::File, new, content));
+        }
+        Step::MakeDir { new } => {
+            tree.insert(path.clone(), node(Kind::Dir, new, b""));
+        }
+        Step::Symlink { target, new } => {
+            tree.insert(path.clone(), node(Kind::Symlink, new, target));
+        }
+        Step::Remove => {
+            tree.remove(path);
+        }
+        Step::Rename { to } => {
+            let below = join(path, b"");
+            let moved: Vec<_> = tree
+                .keys()
+                .filter(|key| *key == path || key.starts_with(&below))
+                .cloned()
+                .collect();
+            for key in moved {
+                let node = tree.remove(&key).expect("it was just listed");
+                tree.insert([to, &key[path.len()..]].concat(), node);
+            }
+        }
+        step => {
+            let node = tree
+                .get_mut(path)
+                .expect("operations are made for what is there");
+            match step {
+                Step::Replace { content } => node.content = content.clone(),
+                Step::WriteAt { offset, content } => write_at(&mut node.content, *offset, content),
+                Step::Truncate { size } => node.content.resize(ondisk::width::usize_of(*size), 0),
+                Step::SetOwner { new } => {
+                    (node.mode, node.uid, node.gid) = (new.mode, new.uid, new.gid);
+                    if let Some(acl) = node.xattrs.get_mut(&b"system.posix_acl_access"[..]) {
+                        change_mask(acl, new.mode);
+                    }
+                }
+                Step::SetXattr { name, value } => match value {
+                    Some(value) => drop(node.xattrs.insert(name.clone(), value.clone())),
+                    None => drop(node.xattrs.remove(name)),
+                },
+                _ => unreachable!("the other steps are handled above"),
+            }
+        }
+    }
+}
+
+/// Writes into content in memory; a gap is filled with zeros.
+pub(crate) fn write_at(whole: &mut Vec<u8>, offset: u64, content: &[u8]) {
+    let start = ondisk::width::usize_of(offset);
+    let end = start + content.len();
+    whole.resize(whole.len().max(end), 0);
+    whole[start..end].copy_from_slice(content);
+}
+
+/// Follows a new mode in an access control list that has a mask, as `chmod` does.
+fn change_mask(acl: &mut [u8], mode: u16) {
+    for entry in acl[4..].chunks_mut(8) {
+        let permissions = match entry[0] {
+            0x01 => mode >> 6,
+            0x10 => mode >> 3,
+            0x20 => mode,
+            _ => continue,
+        };
+        entry[2..4].copy_from_slice(&(permissions & 7).to_le_bytes());
+    }
+}
