@@ -16,9 +16,12 @@ pub(in super::super) const RULE: Rule = Rule {
 
 const WHY: &str = "the network cards have other hardware addresses on EC2";
 
+/// The bytes of a file without hardware addresses.
+type Convert = fn(&[u8]) -> Vec<u8>;
+
 fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
     let network = &draft.facts().network;
-    let converters: [(Stack, fn(&[u8]) -> Vec<u8>); 3] = [
+    let converters: [(Stack, Convert); 3] = [
         (Stack::Ifupdown, ifupdown),
         (Stack::Networkd, |bytes| {
             networkd::without_hardware(Ini::parse(bytes))
