@@ -1,0 +1,190 @@
+//! Keeping in the guest what was there before, and the receipt of what was done.
+//!
+//! `/var/lib/rehost/original/PATH` holds the original of every file and link that a conversion
+//! changes or removes, under its own path: beside the file it could be read by whatever scans the
+//! directory. An extended initramfs is not copied, its original is the file's beginning: the
+//! receipt says how long it was.
+
+use crate::change::{After, Because, Content};
+use crate::{Bytes, Change, Error, State};
+use fs::NewNode;
+use guest::{Guest, GuestPath};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Stands in for a rule's id in the reasons of these changes; it cannot be skipped.
+const ID: &str = "originals";
+
+#[derive(Serialize)]
+struct Receipt<'a> {
+    tool: &'static str,
+    version: &'static str,
+    changes: Vec<ReceiptLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct ReceiptLine<'a> {
+    path: &'a GuestPath,
+    before: State,
+    after: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original: Option<String>,
+    because: &'a [Because],
+}
+
+/// Puts the copies of all originals before `changes` and the receipt behind them.
+pub(crate) fn keep(guest: &Guest, changes: Vec<Change>) -> Result<Vec<Change>, Error> {
+    if changes.is_empty() {
+        return Ok(changes);
+    }
+    let home = guest.canonical(&GuestPath::from("/var/lib/rehost"), true)?;
+    let mut kept = BTreeMap::new();
+    let mut lines = Vec::new();
+    for change in &changes {
+        let original = original_of(&home, change);
+        if let Some((path, after)) = &original
+            && State::of(guest, path)? == State::Absent
+        {
+            make_parents(guest, path, &mut kept)?;
+            let reason = format!("{} is changed; this is the original", change.path);
+            kept.insert(
+                path.clone(),
+                new_change(path.clone(), after.clone(), reason),
+            );
+        }
+        let note = original.map(|(path, _)| path.to_string());
+        lines.push(ReceiptLine {
+            path: &change.path,
+            before: without_content(&change.before),
+            after: change.after.state(),
+            original: note.or_else(|| extended(change)),
+            because: &change.because,
+        });
+    }
+    let receipt = Receipt {
+        tool: "rehost",
+        version: env!("CARGO_PKG_VERSION"),
+        changes: lines,
+    };
+    let mut text = serde_json::to_string_pretty(&receipt).expect("a receipt holds only strings");
+    text.push('\n');
+    let path = receipt_path(guest, &home)?;
+    make_parents(guest, &path, &mut kept)?;
+    let content = Content::Whole(Bytes(text.into_bytes()));
+    let after = After::File {
+        content,
+        node: NewNode::root(0o600),
+    };
+    let receipt = new_change(
+        path,
+        after,
+        "says what was changed, when somebody asks".to_owned(),
+    );
+    Ok(kept.into_values().chain(changes).chain([receipt]).collect())
+}
+
+/// Where the original of a changed object goes, and what has to be there.
+fn original_of(home: &GuestPath, change: &Change) -> Option<(GuestPath, After)> {
+    let mut path = home.join("original");
+    for part in change.path.components() {
+        path = path.join(part);
+    }
+    let after = match &change.before {
+        State::File { .. } if extended(change).is_some() => return None,
+        State::File {
+            size, sha256, node, ..
+        } => {
+            let content = Content::Copy {
+                from: change.path.clone(),
+                size: *size,
+                sha256: *sha256,
+            };
+            After::File {
+                content,
+                node: *node,
+            }
+        }
+        State::Symlink { target } => After::Symlink {
+            target: target.clone(),
+            node: NewNode::root(0o777),
+        },
+        State::Absent | State::Dir { .. } | State::Special => return None,
+    };
+    Some((path, after))
+}
+
+/// For a file whose original is its own beginning: how to get it back.
+fn extended(change: &Change) -> Option<String> {
+    match (&change.before, &change.after) {
+        (
+            State::File { size, .. },
+            After::File {
+                content: Content::Extend { keep, .. },
+                ..
+            },
+        ) if keep == size => Some(format!("the first {keep} bytes of the file")),
+        _ => None,
+    }
+}
+
+/// The first receipt is `receipt.json`; those of later conversions are numbered.
+fn receipt_path(guest: &Guest, home: &GuestPath) -> Result<GuestPath, Error> {
+    let mut path = home.join("receipt.json");
+    let mut number = 1_u32;
+    while guest.stat(&path)?.is_some() {
+        number += 1;
+        path = home.join(format!("receipt-{number}.json"));
+    }
+    Ok(path)
+}
+
+fn make_parents(
+    guest: &Guest,
+    path: &GuestPath,
+    kept: &mut BTreeMap<GuestPath, Change>,
+) -> Result<(), Error> {
+    let Some(parent) = path.parent() else {
+        return Ok(());
+    };
+    if kept.contains_key(&parent) || State::of(guest, &parent)? != State::Absent {
+        return Ok(());
+    }
+    make_parents(guest, &parent, kept)?;
+    // Originals keep their modes, but nobody has to see that they are there.
+    let after = After::Dir {
+        node: NewNode::root(0o700),
+    };
+    let reason = "holds originals and receipts".to_owned();
+    kept.insert(parent.clone(), new_change(parent, after, reason));
+    Ok(())
+}
+
+fn new_change(path: GuestPath, after: After, reason: String) -> Change {
+    let because = vec![Because {
+        rule: ID.to_owned(),
+        reason,
+    }];
+    Change {
+        path,
+        before: State::Absent,
+        after,
+        because,
+    }
+}
+
+fn without_content(state: &State) -> State {
+    match state {
+        State::File {
+            size,
+            sha256,
+            node,
+            content: _,
+        } => State::File {
+            size: *size,
+            sha256: *sha256,
+            node: *node,
+            content: None,
+        },
+        other => other.clone(),
+    }
+}

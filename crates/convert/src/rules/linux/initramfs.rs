@@ -1,0 +1,201 @@
+//! The initramfs of every kernel has to find the root disk over NVMe, or over xen-blkfront.
+//!
+//! The modules are in the guest's own module tree; the kernel unpacks one archive behind another.
+//! So the drivers that are missing are appended, with all that they need, the indexes through which
+//! they are found, and the configuration that loads them. Where nothing is missing the file is left
+//! alone. The recipe was proven on guests that boot; the crate `initramfs` says how it is done.
+
+use super::drivers::{boot_drivers, network_drivers};
+use super::resume;
+use crate::{Draft, Error, Options, Rule, Severity};
+use guest::{Facts, Guest, GuestPath, Kernel};
+use initramfs::{Extension, Initramfs, Method, ModuleTree, Report, Request};
+use ondisk::width::u64_of;
+use rayon::prelude::*;
+
+/// Appends the drivers of the root disk where they are missing.
+pub(super) const RULE: Rule = Rule {
+    id: "initramfs-drivers",
+    summary: "put the drivers of EC2's disks into the initramfs of every kernel that lacks them",
+    applies: |facts, _| !facts.kernels.is_empty(),
+    run,
+};
+
+/// Largest initramfs and largest module that is read.
+const INITRAMFS_CAP: u64 = 512 << 20;
+const MODULE_CAP: u64 = 64 << 20;
+/// What an appended archive needs of a file system beyond its own bytes, at most.
+const ROUNDING: u64 = 64 << 10;
+
+fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
+    let mut outcomes = Outcome::of_all(draft, Method::Append)?;
+    if !fits(draft, &outcomes)? {
+        outcomes = Outcome::of_all(draft, Method::AppendCompressed)?;
+    }
+    let mut bootable = false;
+    for outcome in outcomes {
+        bootable |= outcome.record(draft)?;
+    }
+    if !bootable {
+        let text = "none of the installed kernels has a driver for the disks of the target; install \
+                    a newer kernel in the source first";
+        draft.find(Severity::Problem, text);
+    }
+    Ok(())
+}
+
+/// Whether everything that is to be appended has room where it goes.
+fn fits(draft: &Draft<'_>, outcomes: &[Outcome<'_>]) -> Result<bool, Error> {
+    let grown: Vec<_> = outcomes.iter().filter_map(Outcome::growth).collect();
+    let Some((path, _)) = grown.first() else {
+        return Ok(true);
+    };
+    // All of them are in /boot.
+    let needed: u64 = grown
+        .iter()
+        .map(|(_, bytes)| bytes.saturating_add(ROUNDING))
+        .sum();
+    Ok(needed <= draft.space(path)?.free_bytes)
+}
+
+/// What was found and made for one kernel.
+struct Outcome<'k> {
+    kernel: &'k Kernel,
+    report: Option<Report>,
+    extension: Option<(GuestPath, Extension)>,
+    no_network: Vec<&'static str>,
+}
+
+impl<'k> Outcome<'k> {
+    /// For all kernels, each on a core of its own.
+    fn of_all(draft: &Draft<'k>, method: Method) -> Result<Vec<Self>, Error> {
+        let (guest, facts, options) = (draft.guest(), draft.facts(), draft.options());
+        let kernels = facts.kernels.par_iter();
+        kernels
+            .map(|kernel| Self::of(guest, facts, options, kernel, method))
+            .collect()
+    }
+
+    fn of(
+        guest: &Guest,
+        facts: &Facts,
+        options: &Options,
+        kernel: &'k Kernel,
+        method: Method,
+    ) -> Result<Self, Error> {
+        let mut outcome = Self {
+            kernel,
+            report: None,
+            extension: None,
+            no_network: Vec::new(),
+        };
+        let (Some(path), Some(modules)) = (&kernel.initramfs, &kernel.modules) else {
+            return Ok(outcome);
+        };
+        let path = guest.canonical(path, true)?;
+        let Some(bytes) = guest.read(&path, INITRAMFS_CAP)? else {
+            return Ok(outcome);
+        };
+        let failed = |source: initramfs::Error| Error::Initramfs {
+            path: path.clone(),
+            source: source.into(),
+        };
+        let tree = Modules {
+            guest,
+            release: &kernel.version,
+            dir: modules,
+        };
+        let wanted = boot_drivers(options);
+        let initramfs = Initramfs::read(&bytes).map_err(failed)?;
+        let resume = stale_resume(&initramfs, facts);
+        let request = Request {
+            wanted: &wanted,
+            resume: resume.as_deref(),
+            method,
+            ..Request::default()
+        };
+        let report = initramfs.assess(&tree, &wanted).map_err(failed)?;
+        let network = network_drivers(options);
+        let found = initramfs.assess(&tree, &network).map_err(failed)?;
+        outcome.no_network = network
+            .into_iter()
+            .filter(|driver| found.missing.iter().any(|m| m == driver))
+            .collect();
+        let extension = initramfs.extend(&tree, &request).map_err(failed)?;
+        outcome.report = Some(report);
+        outcome.extension = extension.map(|extension| (path.clone(), extension));
+        Ok(outcome)
+    }
+
+    /// The file that grows, and by how much.
+    fn growth(&self) -> Option<(&GuestPath, u64)> {
+        let (path, extension) = self.extension.as_ref()?;
+        Some((path, u64_of(extension.tail.len())))
+    }
+
+    /// Records it in the draft; says whether the kernel will find its root disk.
+    fn record(self, draft: &mut Draft<'_>) -> Result<bool, Error> {
+        let version = &self.kernel.version;
+        let Some(report) = &self.report else {
+            let text = format!(
+                "kernel {version} has no initramfs or no modules: whether it finds its root disk \
+                 depends on what is built into it"
+            );
+            draft.find(Severity::Warning, text);
+            return Ok(true);
+        };
+        for driver in &report.missing {
+            let text = format!(
+                "kernel {version} has no driver {driver}: it cannot boot where that is needed"
+            );
+            draft.find(Severity::Warning, text);
+        }
+        for driver in &self.no_network {
+            let text = format!(
+                "kernel {version} has no network driver {driver}: no network where that is needed"
+            );
+            draft.find(Severity::Warning, text);
+        }
+        let bootable = report.missing.len() < boot_drivers(draft.options()).len();
+        if let Some((path, extension)) = self.extension {
+            let added = &extension.report.to_add;
+            let why = if added.is_empty() {
+                "it waits for a resume device by its old name".to_owned()
+            } else {
+                format!("it lacks {} for kernel {version}", added.join(", "))
+            };
+            draft.extend(&path, extension.keep, extension.tail, why)?;
+        }
+        Ok(bootable)
+    }
+}
+
+/// What `conf/conf.d/resume` inside the initramfs has to say, if it names a device by an old name.
+fn stale_resume(initramfs: &Initramfs<'_>, facts: &Facts) -> Option<String> {
+    let content = initramfs.contents().read("conf/conf.d/resume")?;
+    let new = resume::rewritten(std::str::from_utf8(content).ok()?, facts)?;
+    let value = new
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("RESUME="))?;
+    Some(value.to_owned())
+}
+
+/// The module tree of one kernel in the guest.
+struct Modules<'a> {
+    guest: &'a Guest,
+    release: &'a str,
+    dir: &'a GuestPath,
+}
+
+impl ModuleTree for Modules<'_> {
+    fn release(&self) -> &str {
+        self.release
+    }
+
+    fn read(
+        &self,
+        path: &str,
+    ) -> Result<Option<Vec<u8>>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.guest.read(&self.dir.join(path), MODULE_CAP)?)
+    }
+}

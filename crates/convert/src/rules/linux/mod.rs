@@ -1,0 +1,51 @@
+//! Rules for Linux guests.
+
+mod blkid_cache;
+mod cloud_init;
+mod command_lines;
+mod crypttab;
+mod drivers;
+mod fstab;
+mod getty_serial;
+mod grub_device_map;
+mod initramfs;
+mod initramfs_persist;
+mod modprobe_cleanup;
+mod multipath;
+mod network;
+mod nvme_timeout;
+mod resume;
+mod root_by_uuid;
+mod serial_console;
+mod source_tools;
+#[cfg(test)]
+mod testing;
+mod uefi_fallback;
+
+use crate::Rule;
+
+/// In the order in which they run.
+pub(crate) const RULES: &[Rule] = &[
+    initramfs::RULE,
+    initramfs_persist::RULE,
+    resume::RULE,
+    fstab::BY_UUID,
+    fstab::NOFAIL,
+    crypttab::RULE,
+    root_by_uuid::RULE,
+    serial_console::RULE,
+    nvme_timeout::RULE,
+    grub_device_map::RULE,
+    network::DHCP,
+    network::MAC,
+    network::NAME,
+    network::BINDINGS,
+    network::RESOLV_CONF,
+    uefi_fallback::RULE,
+    cloud_init::RULE,
+    source_tools::RULE,
+    blkid_cache::RULE,
+    multipath::RULE,
+    modprobe_cleanup::RULE,
+    getty_serial::RULE,
+];
