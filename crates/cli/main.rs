@@ -1,2 +1,23 @@
-//! .
-fn main() {}
+//! The program `rehost`: arguments in, one library call, rendering out.
+
+mod args;
+mod blueprint;
+mod commands;
+mod exit;
+mod locator;
+mod output;
+mod progress;
+mod source;
+mod terminal;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = args::Arguments::parse();
+    let terminal = terminal::Terminal::new(&arguments.global);
+    match commands::run(arguments.command, &terminal) {
+        Ok(code) => code,
+        Err(error) => exit::report(&error, &terminal),
+    }
+}

@@ -1,0 +1,255 @@
+//! The command line.
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// Make disks of machines that lived elsewhere boot on Amazon EC2
+///
+/// rehost reads the disk images of a machine (raw, qcow2, VMDK), finds the operating system on
+/// them, and writes a copy that boots from EC2's hardware: drivers in the initramfs, boot loader,
+/// fstab, network, console. Nothing of the guest is run, no root and no mounts are needed, and the
+/// source is opened read-only.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rehost",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_long_help = EXAMPLES
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rehost inspect web1.vmdk               what is on the disk
+  rehost plan web1.vmdk                  what a conversion would change, with diffs
+  rehost convert web1.vmdk -o web1.raw   convert into a raw image
+  rehost convert a.vmdk b.vmdk           convert a machine of two disks into the local store
+  rehost convert --each *.vmdk -o out/   convert several machines of one disk each
+
+Exit status:
+    0  done; `plan --check`: nothing to change
+    1  failed: a file or the host did not do what was asked
+    2  the command line is wrong
+    3  `plan --check`: there are changes to make
+    4  the source is damaged, or holds something that is not supported
+    5  the guest cannot be converted as asked; nothing was written
+  130  interrupted; nothing was published
+
+Environment:
+  REHOST_STORE        the store that `convert` without -o writes to [rehost-store]
+  SOURCE_DATE_EPOCH   the time that changed files get, in seconds since 1970
+  REHOST_LOG          what -v shows, as in RUST_LOG (convert=debug)
+  NO_COLOR            no colours";
+
+#[derive(Args, Debug)]
+pub(crate) struct GlobalArgs {
+    /// Say more about what happens; twice for everything
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+    /// Show no progress
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what is on the disks of a machine
+    #[command(
+        after_help = "Examples:\n  rehost inspect web1.vmdk\n  rehost inspect --json disk1.qcow2 disk2.qcow2 | jq .os"
+    )]
+    Inspect(InspectArgs),
+    /// Show what a conversion would change and why; write nothing
+    #[command(
+        after_help = "Examples:\n  rehost plan web1.vmdk\n  rehost plan --no-diff --skip resolv-conf web1.vmdk\n  rehost plan --check web1.raw && echo already converted"
+    )]
+    Plan(PlanArgs),
+    /// Convert a machine and write its disks to images or to a local store
+    #[command(
+        after_help = "Examples:\n  rehost convert web1.vmdk -o web1.qcow2\n  rehost convert --target nitro --network preserve web1.vmdk -o web1.raw\n  rehost convert os.vmdk data.vmdk -o web1/\n  rehost convert --blueprint web1.yaml -o store:/srv/rehost"
+    )]
+    Convert(ConvertArgs),
+    /// List the conversion rules
+    Rules(RulesArgs),
+    /// List a directory of the guest
+    #[command(after_help = "Example:\n  rehost ls web1.vmdk /etc/network")]
+    Ls(LsArgs),
+    /// Print a file of the guest
+    #[command(after_help = "Example:\n  rehost cat web1.vmdk /etc/fstab")]
+    Cat(CatArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  rehost completions bash > /etc/bash_completion.d/rehost")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the man pages into a directory
+    Man {
+        /// Where to write them
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+}
+
+/// How images are opened.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct SourceArgs {
+    /// Take the images for this format instead of looking at their content
+    #[arg(long, value_name = "FORMAT", value_parser = ["raw", "qcow2", "vmdk"])]
+    pub(crate) format: Option<String>,
+    /// Also open files that an image names if they are below DIR; else only beside the image
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) allow_path: Vec<PathBuf>,
+    /// The root file system, where there are several: sda2, 1:2 (disk:partition), UUID=… or LABEL=…
+    #[arg(long, value_name = "VOLUME")]
+    pub(crate) root: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// The disks of one machine in their order: image files, or store:DIR#SNAPSHOT
+    #[arg(required = true, value_name = "IMAGE", value_hint = ValueHint::FilePath)]
+    pub(crate) images: Vec<String>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What a conversion is to do.
+#[derive(Args, Debug)]
+pub(crate) struct RuleArgs {
+    /// The instances to boot on [default: both]
+    #[arg(long, value_enum)]
+    pub(crate) target: Option<TargetArg>,
+    /// What becomes of the network configuration [default: dhcp]
+    #[arg(long, value_enum)]
+    pub(crate) network: Option<NetworkArg>,
+    /// Leave out a rule; `rehost rules` lists them
+    #[arg(long, value_name = "RULE")]
+    pub(crate) skip: Vec<String>,
+    /// Put network drivers into the initramfs too
+    #[arg(long)]
+    pub(crate) initramfs_network: bool,
+    /// Take the machine's name, target, firmware and disks from this YAML file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) blueprint: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum TargetArg {
+    /// Nitro instances: NVMe disks, ENA network
+    Nitro,
+    /// Xen instances: paravirtual disks and network
+    Xen,
+    /// Either of them
+    Both,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum NetworkArg {
+    /// Every configured Ethernet interface asks DHCP, under its own name
+    Dhcp,
+    /// Addresses stay; only what ties names to the old hardware goes
+    Preserve,
+    /// Nothing is touched
+    Leave,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PlanArgs {
+    /// The disks of one machine in their order: image files, or store:DIR#SNAPSHOT
+    #[arg(required_unless_present = "blueprint", value_name = "IMAGE", value_hint = ValueHint::FilePath)]
+    pub(crate) images: Vec<String>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+    /// Print the plan as JSON
+    #[arg(long, conflicts_with = "no_diff")]
+    pub(crate) json: bool,
+    /// Do not show what changes inside files
+    #[arg(long)]
+    pub(crate) no_diff: bool,
+    /// Print nothing; exit with 3 if there is something to change
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ConvertArgs {
+    /// The disks of one machine in their order: image files, or store:DIR#SNAPSHOT
+    #[arg(required_unless_present = "blueprint", value_name = "IMAGE", value_hint = ValueHint::FilePath)]
+    pub(crate) images: Vec<String>,
+    /// Every IMAGE is a machine of its own
+    #[arg(long, conflicts_with = "blueprint")]
+    pub(crate) each: bool,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+    /// A file for a machine of one disk, a directory for several, or store:DIR
+    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
+    pub(crate) output: Option<String>,
+    /// Format of the files written [default: by the name's ending, else raw]
+    #[arg(long, value_name = "FORMAT", value_parser = ["raw", "qcow2"])]
+    pub(crate) to_format: Option<String>,
+    /// Compress the clusters of qcow2 files
+    #[arg(long, value_name = "CODEC", value_parser = ["zlib", "zstd"])]
+    pub(crate) compress: Option<String>,
+    /// Replace files that exist
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Write the disks even if the guest is not one that rehost can convert
+    #[arg(long)]
+    pub(crate) allow_unconverted: bool,
+    /// Print a report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RulesArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LsArgs {
+    /// The disk with the guest: an image file, or store:DIR#SNAPSHOT
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) image: String,
+    /// The directory in the guest
+    #[arg(default_value = "/")]
+    pub(crate) path: String,
+    /// A further disk of the machine
+    #[arg(long, value_name = "IMAGE", value_hint = ValueHint::FilePath)]
+    pub(crate) disk: Vec<String>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CatArgs {
+    /// The disk with the guest: an image file, or store:DIR#SNAPSHOT
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) image: String,
+    /// The file in the guest
+    pub(crate) path: String,
+    /// A further disk of the machine
+    #[arg(long, value_name = "IMAGE", value_hint = ValueHint::FilePath)]
+    pub(crate) disk: Vec<String>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+}

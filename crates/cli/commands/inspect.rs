@@ -1,0 +1,154 @@
+//! `rehost inspect`
+
+use crate::args::InspectArgs;
+use crate::terminal::{Colour, Terminal};
+use crate::{output, source};
+use anyhow::{Context, Result};
+use guest::boot::BootEntry;
+use guest::network::{Interface, InterfaceKind};
+use guest::{Facts, Guest, Kernel};
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+pub(super) fn run(args: &InspectArgs, terminal: &Terminal) -> Result<ExitCode> {
+    let opened = source::open(&args.images, &args.source)?;
+    let root = opened.root(args.source.root.as_deref())?;
+    let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
+    let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;
+    if args.json {
+        output::json(&facts)?;
+    } else {
+        output::write(text(&facts, terminal).as_bytes())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(facts: &Facts, terminal: &Terminal) -> String {
+    let mut text = String::new();
+    let name = facts.hostname.as_deref().unwrap_or("unnamed");
+    let title = format!("{} ({name})", facts.os.pretty_name);
+    let _ = writeln!(text, "{}", terminal.paint(Colour::Bold, &title));
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<14} {value}");
+    };
+    line(
+        "architecture",
+        &format!("{:?}", facts.architecture).to_lowercase(),
+    );
+    line("firmware", &format!("{:?}", facts.firmware).to_uppercase());
+    for (at, volume) in facts.volumes.iter().enumerate() {
+        let mut value = format!(
+            "{:<6} {:>9}  {}",
+            source::argument(volume.id),
+            size(volume.size),
+            source::content(&volume.content)
+        );
+        if let Some(path) = &volume.mounted_at {
+            let _ = write!(value, " on {path}");
+        }
+        line(if at == 0 { "volumes" } else { "" }, &value);
+    }
+    for (at, kernel) in facts.kernels.iter().enumerate() {
+        line(if at == 0 { "kernels" } else { "" }, &kernel_text(kernel));
+    }
+    let default = facts.boot.default.and_then(|at| facts.boot.entries.get(at));
+    if let Some(BootEntry {
+        kernel, arguments, ..
+    }) = default
+    {
+        line("boots", &format!("{kernel} {arguments}"));
+    }
+    if let Some(grub) = &facts.boot.grub {
+        line("boot loader", &format!("GRUB 2, {}", grub.config));
+    }
+    for other in &facts.boot.others {
+        line("boot loader", other);
+    }
+    if let Some(esp) = &facts.boot.esp {
+        let fallback = if esp.fallback.is_empty() {
+            "no fallback loader"
+        } else {
+            "fallback loader"
+        };
+        line("ESP", &format!("{}, {fallback}", esp.mount));
+    }
+    let shown = facts
+        .network
+        .interfaces
+        .iter()
+        .filter(|i| i.kind != InterfaceKind::Loopback);
+    for interface in shown {
+        line("network", &interface_text(interface));
+    }
+    if let Some(cloud_init) = &facts.cloud_init {
+        let state = if cloud_init.disabled_by.is_empty() {
+            "enabled"
+        } else {
+            "disabled"
+        };
+        line(
+            "cloud-init",
+            &format!("{state}, datasources {:?}", cloud_init.datasources),
+        );
+    }
+    for tool in &facts.source_tools {
+        let state = if tool.starts() {
+            "starts at boot"
+        } else {
+            "does not start"
+        };
+        line("source tools", &format!("{:?}, {state}", tool.kind));
+    }
+    line("packages", &facts.packages.count.to_string());
+    for finding in &facts.findings {
+        let _ = writeln!(
+            text,
+            "{}",
+            terminal.paint(Colour::Warning, &format!("  {finding}"))
+        );
+    }
+    text
+}
+
+fn kernel_text(kernel: &Kernel) -> String {
+    let initramfs = kernel.initramfs.as_ref();
+    let initramfs = initramfs.map_or_else(|| "no initramfs".to_owned(), ToString::to_string);
+    format!("{}, {initramfs}", kernel.version)
+}
+
+fn interface_text(interface: &Interface) -> String {
+    let mut text = interface.name.clone().unwrap_or_else(|| "any".to_owned());
+    if let Some(method) = interface.ipv4.or(interface.ipv6) {
+        let _ = write!(text, " {}", format!("{method:?}").to_lowercase());
+    }
+    for address in &interface.addresses {
+        let _ = write!(text, " {address}");
+    }
+    let _ = write!(text, " ({}, {})", interface.stack.name(), interface.file);
+    text
+}
+
+/// A number of bytes in the unit that people would choose.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut tenths = bytes.saturating_mul(10);
+    let mut unit = 0;
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(size(0), "0.0 B");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(3 << 30), "3.0 GiB");
+        assert_eq!(size(u64::MAX / 10), "1677721.5 TiB");
+    }
+}

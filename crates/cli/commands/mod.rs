@@ -1,0 +1,56 @@
+//! The subcommands: each resolves its options, makes one library call and renders the result.
+
+mod browse;
+mod convert;
+mod inspect;
+mod manual;
+mod plan;
+mod rules;
+
+use crate::args::{Command, RuleArgs};
+use crate::blueprint::Blueprint;
+use crate::terminal::Terminal;
+use ::convert::{NetworkMode, Options, Target};
+use anyhow::Result;
+use std::process::ExitCode;
+
+pub(crate) fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
+    match command {
+        Command::Inspect(args) => inspect::run(&args, terminal),
+        Command::Plan(args) => plan::run(&args, terminal),
+        Command::Convert(args) => convert::run(&args, terminal),
+        Command::Rules(args) => rules::run(&args),
+        Command::Ls(args) => browse::ls(&args),
+        Command::Cat(args) => browse::cat(&args),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { dir } => manual::man(&dir),
+    }
+}
+
+/// What the rules are told: the command line goes first, then the blueprint.
+fn options(args: &RuleArgs, blueprint: Option<&Blueprint>) -> Options {
+    use crate::args::{NetworkArg, TargetArg};
+    let mut options = Options {
+        skip: args.skip.iter().cloned().collect(),
+        initramfs_network: args.initramfs_network,
+        ..Options::default()
+    };
+    if let Some(target) = args.target {
+        options.target = match target {
+            TargetArg::Nitro => Target::Nitro,
+            TargetArg::Xen => Target::Xen,
+            TargetArg::Both => Target::Both,
+        };
+    }
+    if let Some(network) = args.network {
+        options.network = match network {
+            NetworkArg::Dhcp => NetworkMode::Dhcp,
+            NetworkArg::Preserve => NetworkMode::Preserve,
+            NetworkArg::Leave => NetworkMode::Leave,
+        };
+    }
+    if let Some(blueprint) = blueprint {
+        blueprint.complete(&mut options, args.target.is_some(), args.network.is_some());
+    }
+    options
+}

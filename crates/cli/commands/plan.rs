@@ -1,0 +1,65 @@
+//! `rehost plan`
+
+use super::options;
+use crate::args::PlanArgs;
+use crate::blueprint::Blueprint;
+use crate::exit::CHANGES;
+use crate::terminal::{Colour, Terminal};
+use crate::{output, source};
+use anyhow::{Context, Result, bail};
+use guest::Guest;
+use std::process::ExitCode;
+
+pub(super) fn run(args: &PlanArgs, terminal: &Terminal) -> Result<ExitCode> {
+    let blueprint = match args.rules.blueprint.as_slice() {
+        [] => None,
+        [path] => Some(Blueprint::read(path)?),
+        _ => bail!("`rehost plan` takes one blueprint"),
+    };
+    let options = options(&args.rules, blueprint.as_ref());
+    let mut images = args.images.clone();
+    if let (true, Some(blueprint)) = (images.is_empty(), &blueprint) {
+        images.extend(blueprint.disks.iter().map(|disk| disk.source.clone()));
+    }
+    let opened = source::open(&images, &args.source)?;
+    let root = opened.root(args.source.root.as_deref())?;
+    let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
+    let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;
+    let plan = ::convert::plan(&guest, &facts, &options)?;
+    if args.json {
+        output::json(&plan)?;
+    } else if !args.check {
+        output::write(painted(&plan.render(!args.no_diff), terminal).as_bytes())?;
+    }
+    plan.check_space(&guest)?;
+    let status = if args.check && !plan.is_empty() {
+        CHANGES
+    } else {
+        0
+    };
+    Ok(status.into())
+}
+
+/// The plan's text with colours by what its lines begin with.
+fn painted(text: &str, terminal: &Terminal) -> String {
+    let mut painted = String::with_capacity(text.len());
+    for (number, line) in text.lines().enumerate() {
+        let trimmed = line.trim_start();
+        let colour = match trimmed {
+            _ if number == 0 => Some(Colour::Bold),
+            _ if trimmed.starts_with("| +") => Some(Colour::Added),
+            _ if trimmed.starts_with("| -") => Some(Colour::Removed),
+            _ if line.starts_with(['+', '-', '~']) => Some(Colour::Bold),
+            _ if line.starts_with("warning:") || line.starts_with("PROBLEM:") => {
+                Some(Colour::Warning)
+            }
+            _ => None,
+        };
+        match colour {
+            Some(colour) => painted.push_str(&terminal.paint(colour, line)),
+            None => painted.push_str(line),
+        }
+        painted.push('\n');
+    }
+    painted
+}

@@ -1,0 +1,91 @@
+//! How disks are named on the command line.
+
+use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+use store::SnapshotId;
+
+/// Where a disk is read from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Source {
+    /// An image file or a block device.
+    File(PathBuf),
+    /// A snapshot in a local store.
+    Snapshot { store: PathBuf, id: SnapshotId },
+}
+
+/// Where disks are written to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Destination {
+    /// An image file, or a directory of them.
+    Path(PathBuf),
+    /// A local store.
+    Store(PathBuf),
+}
+
+const STORE: &str = "store:";
+
+impl Source {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let Some(rest) = text.strip_prefix(STORE) else {
+            return Ok(Self::File(text.into()));
+        };
+        let Some((dir, id)) = rest.rsplit_once('#') else {
+            bail!("{text}: a snapshot is named store:DIR#SNAPSHOT");
+        };
+        Ok(Self::Snapshot {
+            store: dir.into(),
+            id: id.parse()?,
+        })
+    }
+
+    /// The name of the disk in messages.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Snapshot { store, id } => format!("{STORE}{}#{id}", store.display()),
+        }
+    }
+
+    /// The name of an output made from it, without directory and ending.
+    pub(crate) fn stem(&self) -> String {
+        match self {
+            Self::File(path) => stem_of(path),
+            Self::Snapshot { id, .. } => id.to_string(),
+        }
+    }
+}
+
+fn stem_of(path: &Path) -> String {
+    let stem = path.file_stem().or(path.file_name());
+    stem.map_or_else(
+        || "disk".to_owned(),
+        |stem| stem.to_string_lossy().into_owned(),
+    )
+}
+
+impl Destination {
+    pub(crate) fn parse(text: &str) -> Self {
+        match text.strip_prefix(STORE) {
+            Some(dir) => Self::Store(dir.into()),
+            None => Self::Path(text.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_and_files_are_told_apart() {
+        assert_eq!(Source::parse("a/b.vmdk").unwrap().stem(), "b");
+        let snapshot = Source::parse("store:/srv/s#snap-0123456789abcdef0").unwrap();
+        assert_eq!(snapshot.name(), "store:/srv/s#snap-0123456789abcdef0");
+        assert!(Source::parse("store:/srv/s").is_err());
+        assert!(Source::parse("store:/srv/s#../x").is_err());
+        assert_eq!(
+            Destination::parse("store:x"),
+            Destination::Store("x".into())
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! What is known about the person at the other end.
+
+use crate::args::GlobalArgs;
+use crate::progress::Bars;
+use ondisk::{Interrupt, NoProgress, Progress};
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+
+/// Colours, progress, and the wish to stop.
+#[derive(Debug)]
+pub(crate) struct Terminal {
+    pub(crate) progress: Box<dyn Progress>,
+    pub(crate) interrupt: Interrupt,
+    colour_out: bool,
+    colour_err: bool,
+}
+
+impl Terminal {
+    /// Looks at the environment once; nothing else in rehost does.
+    pub(crate) fn new(global: &GlobalArgs) -> Self {
+        let interactive = std::io::stderr().is_terminal() && !global.quiet;
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let progress: Box<dyn Progress> = if interactive {
+            Box::new(Bars::new())
+        } else {
+            Box::new(NoProgress)
+        };
+        start_log(global.verbose, !plain && std::io::stderr().is_terminal());
+        let interrupt = Interrupt::default();
+        let on_signal = interrupt.clone();
+        // The second signal ends the process at once: nothing is published under its final name
+        // before it is whole, so that is safe at any moment.
+        let installed = ctrlc::set_handler(move || {
+            if on_signal.is_set() {
+                std::process::exit(crate::exit::INTERRUPTED.into());
+            }
+            on_signal.set();
+            eprintln!("rehost: stopping; once more to stop at once");
+        });
+        if let Err(error) = installed {
+            tracing::warn!(%error, "signals end rehost without cleaning up");
+        }
+        Self {
+            progress,
+            interrupt,
+            colour_out: !plain && std::io::stdout().is_terminal(),
+            colour_err: !plain && std::io::stderr().is_terminal(),
+        }
+    }
+
+    /// Text for stdout in a colour, where colours are wanted.
+    pub(crate) fn paint(&self, colour: Colour, text: &str) -> String {
+        colour.paint(text, self.colour_out)
+    }
+
+    /// Text for stderr in a colour, where colours are wanted.
+    pub(crate) fn paint_err(&self, colour: Colour, text: &str) -> String {
+        colour.paint(text, self.colour_err)
+    }
+}
+
+/// What colours mean here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Colour {
+    Bold,
+    Added,
+    Removed,
+    Warning,
+}
+
+impl Colour {
+    fn paint(self, text: &str, wanted: bool) -> String {
+        let code = match self {
+            Self::Bold => "1",
+            Self::Added => "32",
+            Self::Removed => "31",
+            Self::Warning => "33",
+        };
+        if wanted {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+fn start_log(verbose: u8, colour: bool) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("REHOST_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .without_time()
+        .init();
+}
