@@ -43,6 +43,17 @@ impl Guest {
                 }
                 continue;
             }
+            // Two drivers on one volume would not see each other's changes.
+            if guest
+                .mounts()
+                .iter()
+                .any(|mount| mount.volume == Some(volume))
+            {
+                guest.find(format!(
+                    "{at} is missing from what was inspected: {volume} is mounted elsewhere too"
+                ));
+                continue;
+            }
             let mounted = guest
                 .canonical(&at, true)
                 .and_then(|at| Ok((at, machine.open_file_system(volume)?)));

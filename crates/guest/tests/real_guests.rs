@@ -2,11 +2,14 @@
 //!
 //! `REHOST_GUESTS` names a directory of `*.img`; without it the test says so and passes.
 
+#[path = "support/environment.rs"]
+mod environment;
 mod support;
 
+use environment::directory;
 use guest::{Architecture, Content, Guest, Machine, SourceDisk, inspect};
 use std::time::Instant;
-use support::{directory, raw_image};
+use support::raw_image;
 
 #[test]
 fn machines_that_ran_are_understood() {

@@ -4,9 +4,12 @@
 
 #[path = "support/cases.rs"]
 mod cases;
+#[path = "support/environment.rs"]
+mod environment;
 mod support;
 
 use cases::{Tally, packs, unpack};
+use environment::directory;
 use fs::{FileSystem, FileSystemEdit, MemoryFs, NewNode};
 use guest::fstab::Fstab;
 use guest::{Content, Guest, GuestPath, Machine, Os, SourceDisk};
@@ -14,7 +17,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use support::{directory, raw_image};
+use support::raw_image;
 
 #[derive(Deserialize)]
 struct ReleaseCase {

@@ -3,7 +3,7 @@
 use block::{BlockRead, Error};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// A raw image on the host.
@@ -30,13 +30,4 @@ pub(crate) fn raw_image(path: &Path) -> Arc<dyn BlockRead> {
     let file = File::open(path).unwrap();
     let size = file.metadata().unwrap().len();
     Arc::new(RawImage { file, size })
-}
-
-/// The directory that an environment variable names; a test that gets none says so and passes.
-pub(crate) fn directory(variable: &str) -> Option<PathBuf> {
-    let directory = std::env::var_os(variable).map(PathBuf::from);
-    if directory.is_none() {
-        println!("skipped: {variable} names no directory");
-    }
-    directory
 }
