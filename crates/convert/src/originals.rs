@@ -83,6 +83,11 @@ pub(crate) fn keep(guest: &Guest, changes: Vec<Change>) -> Result<Vec<Change>, E
     Ok(kept.into_values().chain(changes).chain([receipt]).collect())
 }
 
+/// Whether a change only keeps an original, or is the receipt.
+pub(crate) fn is_record(change: &Change) -> bool {
+    change.because.iter().all(|because| because.rule == ID)
+}
+
 /// Where the original of a changed object goes, and what has to be there.
 fn original_of(home: &GuestPath, change: &Change) -> Option<(GuestPath, After)> {
     let mut path = home.join("original");

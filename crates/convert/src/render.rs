@@ -1,7 +1,7 @@
 //! A plan as text for people.
 
 use crate::change::{After, Content};
-use crate::{Change, Plan, Severity, State};
+use crate::{Change, Plan, Severity, State, originals};
 use similar::TextDiff;
 use std::fmt::Write as _;
 
@@ -16,8 +16,14 @@ impl Plan {
             "{} ({name}, root on {})",
             self.guest.os, self.guest.root
         );
-        for change in &self.changes {
+        let (kept, asked): (Vec<_>, Vec<_>) =
+            self.changes.iter().partition(|change| originals::is_record(change));
+        for change in asked {
             change.render(&mut text, diffs);
+        }
+        // People want to see what changes, not that it is written down.
+        if let Some(receipt) = kept.last() {
+            let _ = writeln!(text, "+ {} and the originals of what is changed", receipt.path);
         }
         if self.is_empty() {
             text.push_str("nothing to change\n");
