@@ -118,11 +118,9 @@ fn try_mkfs(path: &Path, arguments: &[&str], megabytes: u64) -> Result<(), Strin
             "-E",
             "hash_seed=93f2b1e0-9c38-4d0c-8a42-0d2f4a1b7e55,lazy_itable_init=1",
         ])
-        .args(if arguments.contains(&"-N") {
-            &[]
-        } else {
-            &["-N", "9000"][..]
-        })
+        // Without being told, small images get small blocks.
+        .args(unless(arguments, &["-b", "4096"]))
+        .args(unless(arguments, &["-N", "9000"]))
         .args(arguments)
         .arg(path)
         .output()
@@ -131,6 +129,15 @@ fn try_mkfs(path: &Path, arguments: &[&str], megabytes: u64) -> Result<(), Strin
         return Ok(());
     }
     Err(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// An option that the arguments may set otherwise.
+fn unless(arguments: &[&str], option: &'static [&'static str; 2]) -> &'static [&'static str] {
+    if arguments.contains(&option[0]) {
+        &[]
+    } else {
+        option
+    }
 }
 
 fn copy_sparse(from: &Path, to: &Path) {
