@@ -112,17 +112,6 @@ impl FsSeed {
             .with_zeroed(bytes, XATTR_BLOCK_CHECKSUM, 4)
             .value()
     }
-
-    /// The hash that an inode holding an attribute's value keeps of it.
-    pub(crate) fn xattr_inode(self, value: &[u8]) -> u32 {
-        self.0.with(value).value()
-    }
-
-    /// `mmp_checksum` of a multi-mount protection block.
-    pub(crate) fn mmp(self, block: &[u8]) -> u32 {
-        let summed = block.get(..SUPERBLOCK_CHECKSUM).unwrap_or(block);
-        self.0.with(summed).value()
-    }
 }
 
 /// What the sums of everything that belongs to one inode start with.

@@ -100,7 +100,7 @@ impl Area {
         let [name_len, file_type] = cursor.take_array().map_err(short)?;
         let rec_len = rec_len_from_disk(raw_rec_len, self.block_size);
         let name_len = usize::from(name_len);
-        if rec_len < SHORTEST || rec_len % 4 != 0 {
+        if rec_len < SHORTEST || !rec_len.is_multiple_of(4) {
             return Err(fault("rec_len is no length of a record", rec_len));
         }
         if rec_len < record_len(name_len) {

@@ -84,16 +84,6 @@ pub(crate) fn list(format: &Format, blocks: &dyn ReadBlocks) -> Result<Vec<Name>
     Ok(names)
 }
 
-/// Whether there is no name but `.` and `..`.
-pub(crate) fn is_empty(format: &Format, blocks: &dyn ReadBlocks) -> Result<bool, Error> {
-    for logical in 0..blocks.count() {
-        if !Leaf::read(format, blocks, logical)?.names()?.is_empty() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 /// The inode that `..` names.
 pub(crate) fn parent(format: &Format, blocks: &dyn ReadBlocks) -> Result<u32, Error> {
     Leaf::read(format, blocks, 0)?.parent()
@@ -396,13 +386,13 @@ pub(crate) mod tests {
             add(&mut format, &mut blocks, &name(number, 20));
         }
         assert!(!format.indexed);
-        assert!(!is_empty(&format, &blocks).unwrap());
+        assert_eq!(list(&format, &blocks).unwrap().len(), 500);
         for number in 0..500 {
             let place = lookup(&format, &blocks, &name(number, 20)).unwrap();
             assert_eq!(place, Some(TARGET));
             remove(&format, &mut blocks, &name(number, 20)).unwrap();
         }
-        assert!(is_empty(&format, &blocks).unwrap());
+        assert_eq!(list(&format, &blocks).unwrap(), []);
     }
 
     #[test]

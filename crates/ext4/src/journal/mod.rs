@@ -8,10 +8,11 @@
 
 mod commit;
 mod descriptor;
+mod fast_commit;
 mod log;
 mod recover;
 mod revoke;
 mod superblock;
 
 pub(crate) use log::Log;
-pub(crate) use recover::{Recovered, recover};
+pub(crate) use recover::recover;

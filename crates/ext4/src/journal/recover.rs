@@ -2,6 +2,7 @@
 
 use super::commit::Commit;
 use super::descriptor::tags;
+use super::fast_commit;
 use super::log::{BlockKind, Log, MAGIC, Position, be32, corrupt, header, read_block};
 use super::revoke::Revoked;
 use super::superblock::{Checksums, JournalSuperblock};
@@ -38,7 +39,12 @@ pub(crate) fn recover(log: &mut dyn Log, block_size: u32) -> Result<Recovered, E
         end: None,
     };
     let end = walk.scan(log)?;
-    refuse_fast_commits(log, &superblock, end)?;
+    if fast_commit::are_present(log, &superblock, end)? {
+        return Err(UnsupportedKind::JournalFeature {
+            names: "fast_commit, with changes that are only there".into(),
+        }
+        .into());
+    }
     walk.end = Some(end);
     let revoked = walk.collect_revoked(log)?;
     let blocks = walk.replay(log, &revoked)?;
@@ -286,35 +292,6 @@ fn check(
     }
     .into())
 }
-
-/// Fast commits that follow on transaction `end` hold changes that the log does not.
-fn refuse_fast_commits(
-    log: &dyn Log,
-    superblock: &JournalSuperblock,
-    end: u32,
-) -> Result<(), Error> {
-    let Some((first, _)) = superblock.fast_commits else {
-        return Ok(());
-    };
-    let bytes = read_block(log, superblock, Position(first))?;
-    let Some(FAST_COMMIT_HEAD) = bytes.first_chunk::<4>() else {
-        return Ok(());
-    };
-    let tid = bytes.get(8..).and_then(<[u8]>::first_chunk);
-    if tid.map(|tid| u32::from_le_bytes(*tid)) != Some(end) {
-        return Ok(());
-    }
-    Err(UnsupportedKind::JournalFeature {
-        names: format!(
-            "fast_commit, with changes since transaction {}",
-            end.wrapping_sub(1)
-        ),
-    }
-    .into())
-}
-
-/// `EXT4_FC_TAG_HEAD` with its length, little-endian unlike all else in a journal.
-const FAST_COMMIT_HEAD: &[u8; 4] = &[9, 0, 8, 0];
 
 #[cfg(test)]
 mod tests {

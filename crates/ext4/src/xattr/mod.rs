@@ -154,15 +154,6 @@ impl Attributes {
         true
     }
 
-    /// Bytes that the value of an attribute in the inode could have, if it were the only change.
-    pub(crate) fn largest_in_inode(&self, key: &Key) -> usize {
-        let others: Vec<_> = self.body.iter().filter(|a| a.key != *key).collect();
-        let entry = area::entry_len(key.name.len());
-        let room = self.body_room.saturating_sub(area::len_of(&others));
-        let room = room.saturating_sub(entry).saturating_sub(area::TERMINATOR);
-        room & !3
-    }
-
     /// Writes the inode's part into its bytes.
     pub(crate) fn write_body(&self, raw: &mut [u8]) {
         body::write(&self.body, raw);
@@ -328,7 +319,6 @@ mod tests {
         assert_eq!(names(&back), ["user.a"]);
         assert_eq!(back.find(&data).unwrap().value, Value::Here(vec![5; 60]));
         assert!(!attributes.set_in_inode(data.clone(), vec![5; 77]));
-        assert_eq!(attributes.largest_in_inode(&data), 68);
         assert!(attributes.set_in_inode(data.clone(), vec![5; 68]));
     }
 }

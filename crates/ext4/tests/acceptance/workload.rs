@@ -2,7 +2,7 @@
 
 use crate::device::FileDevice;
 use crate::features::{self, FeatureSet};
-use crate::image::{Image, State, mount, possible};
+use crate::image::{self, Image, State, mount, possible};
 use crate::model;
 use crate::operation::{Operation, Step, apply, apply_to_model, resolve};
 use crate::oracle::everybody_reads;
@@ -11,6 +11,7 @@ use crate::tree::{self, Depth, Tree, assert_same};
 use ext4::Ext4;
 use fs::{Error, FileSystem, NewNode, Time};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -31,7 +32,7 @@ fn what_the_kernel_wrote_is_read() {
     }
     for set in features::ALL {
         for state in [State::Clean, State::Dirty, State::Orphan] {
-            if state != State::Clean && (!set.journal || set.name == "fast_commit") {
+            if state != State::Clean && !set.journal {
                 continue;
             }
             let image = Image::new(*set, state, 64);
@@ -61,7 +62,7 @@ fn random_changes_read_back_everywhere() {
 #[test]
 fn random_changes_after_recovery_read_back_everywhere() {
     each_set(|set| {
-        if set.journal && !(set.name == "fast_commit") {
+        if set.journal {
             let seeds = if features::long() { 1..4 } else { 1..2 };
             for seed in seeds {
                 random_workload(set, State::Dirty, seed);
@@ -73,7 +74,7 @@ fn random_changes_after_recovery_read_back_everywhere() {
 #[test]
 fn orphans_are_freed() {
     each_set(|set| {
-        if set.journal && !(set.name == "fast_commit") {
+        if set.journal {
             random_workload(set, State::Orphan, 7);
         }
     });
@@ -288,6 +289,34 @@ fn what_is_not_written_is_refused_before_anything_is_touched() {
     assert!(text.contains("bigalloc"), "{text}");
     drop(fs);
     assert!(before == std::fs::read(&image.path).expect("it is there"));
+}
+
+#[test]
+fn changes_that_are_only_in_fast_commits_are_refused_by_name() {
+    if !possible() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("image");
+    image::mkfs(&path, features::named("fast_commit").mkfs, 64);
+    let copy = dir.path().join("dirty");
+    let kernel = mount(&path, "rw");
+    std::fs::write(kernel.path(b"first"), b"1").expect("room");
+    crate::kernel::sync(&kernel);
+    let file = std::fs::File::create(kernel.path(b"second")).expect("room");
+    file.write_all_at(b"fsync makes a fast commit of this", 0)
+        .expect("room");
+    file.sync_all().expect("room");
+    std::fs::copy(&path, &copy).expect("room");
+    drop(file);
+    drop(kernel);
+    let Err(error) = Ext4::open(FileDevice::open(&copy)) else {
+        panic!("fast commits are not seen");
+    };
+    let source = std::error::Error::source(&error).map(ToString::to_string);
+    let text = source.unwrap_or_default();
+    assert!(matches!(error, ext4::Error::Unsupported(_)), "{error:?}");
+    assert!(text.contains("fast_commit"), "{text}");
 }
 
 /// Runs a test on the feature sets that are to be covered, if images can be made at all.
