@@ -16,14 +16,20 @@ impl Plan {
             "{} ({name}, root on {})",
             self.guest.os, self.guest.root
         );
-        let (kept, asked): (Vec<_>, Vec<_>) =
-            self.changes.iter().partition(|change| originals::is_record(change));
+        let (kept, asked): (Vec<_>, Vec<_>) = self
+            .changes
+            .iter()
+            .partition(|change| originals::is_record(change));
         for change in asked {
             change.render(&mut text, diffs);
         }
         // People want to see what changes, not that it is written down.
         if let Some(receipt) = kept.last() {
-            let _ = writeln!(text, "+ {} and the originals of what is changed", receipt.path);
+            let _ = writeln!(
+                text,
+                "+ {} and the originals of what is changed",
+                receipt.path
+            );
         }
         if self.is_empty() {
             text.push_str("nothing to change\n");

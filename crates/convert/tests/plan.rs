@@ -212,12 +212,7 @@ fn what_does_not_read_back_is_not_published() {
 #[test]
 fn the_original_comes_from_before_the_change() {
     let plan = planned(&guest_with(FSTAB));
-    let position = |path: &str| {
-        plan.changes
-            .iter()
-            .position(|c| c.path == *path)
-            .unwrap()
-    };
+    let position = |path: &str| plan.changes.iter().position(|c| c.path == *path).unwrap();
     let original = position("/var/lib/rehost/original/etc/fstab");
     assert!(original < position("/etc/fstab"));
     let State::Absent = plan.changes[original].before else {
