@@ -1,0 +1,489 @@
+//! What the fuzz targets do with their input, as ordinary functions: `tests/fuzz_smoke.rs` runs
+//! them too.
+//!
+//! A body returns whatever the input is; it panics where something that has to hold does not.
+//! Disks and images come as [sparse](disk) input, so that seeds are small and mutations hit what
+//! is not zero.
+
+use block::{BlockRead, Memory};
+use fs::{FileSystem, FileSystemEdit, Kind, NewNode, NodeId, Time};
+use initramfs::{Initramfs, ModuleTree, Request, cpio};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// qcow2 images: open, extents, reads.
+pub fn qcow2(data: &[u8]) {
+    read_image(data, image::Format::Qcow2);
+}
+
+/// VMDK images, sparse and stream-optimised, and descriptors; the input is [sparse](disk).
+pub fn vmdk(data: &[u8]) {
+    if let Some(file) = disk(data) {
+        read_image(&file, image::Format::Vmdk);
+    }
+}
+
+/// Partition tables on a [sparse](disk) disk.
+pub fn partitions(data: &[u8]) {
+    let Some(bytes) = disk(data) else {
+        return;
+    };
+    let disk = Arc::new(Memory::new(bytes));
+    let Ok(table) = volume::scan(&*disk) else {
+        return;
+    };
+    for partition in &table.partitions {
+        let inside = partition.end() <= disk.size();
+        let opened = partition.open(disk.clone());
+        assert_eq!(opened.is_ok(), partition.in_bounds);
+        assert!(inside || !partition.in_bounds);
+        if let Ok(window) = opened {
+            assert_eq!(window.size(), partition.size);
+        }
+    }
+    for finding in &table.findings {
+        assert!(!finding.to_string().is_empty());
+    }
+}
+
+/// ext2, ext3 and ext4 on a [sparse](disk) device: walk, check, edit, check again.
+pub fn ext4_file_system(data: &[u8]) {
+    let Some(bytes) = disk(data) else {
+        return;
+    };
+    let device = Arc::new(Memory::new(bytes));
+    // What a probe refuses, opening may refuse too, by another error.
+    let _ = ext4::probe(&*device);
+    if let Ok(mut ext4) = ext4::Ext4::open(device.clone()) {
+        use_file_system(&mut ext4, true);
+    }
+    if let Ok(mut again) = ext4::Ext4::open(device) {
+        walk(&mut again);
+    }
+}
+
+/// FAT on a [sparse](disk) device: walk, check, edit, check again.
+pub fn fat_file_system(data: &[u8]) {
+    let Some(bytes) = disk(data) else {
+        return;
+    };
+    let device = Arc::new(Memory::new(bytes));
+    // As above.
+    let _ = fat::probe(&*device);
+    if let Ok(mut fat) = fat::Fat::open(device.clone()) {
+        use_file_system(&mut fat, false);
+    }
+    if let Ok(mut again) = fat::Fat::open(device) {
+        walk(&mut again);
+    }
+}
+
+/// initramfs images: segments, contents, and their extension.
+pub fn initramfs_image(data: &[u8]) {
+    let tree = Tree {
+        files: BTreeMap::from([
+            (
+                "modules.dep",
+                &b"kernel/nvme.ko: kernel/nvme-core.ko\nkernel/nvme-core.ko:\n"[..],
+            ),
+            ("kernel/nvme.ko", b"\x7fELF nvme"),
+            ("kernel/nvme-core.ko", b"\x7fELF core"),
+        ]),
+    };
+    extend(data, &tree, true);
+}
+
+/// kmod's files, in a module tree and in an initramfs: `\n== NAME\n` begins a file.
+pub fn kernel_modules(data: &[u8]) {
+    let mut files = sections(data);
+    let mut archive = cpio::Writer::new();
+    for dir in [
+        "lib",
+        "lib/modules",
+        "lib/modules/6.1.0",
+        "lib/modules/6.1.0/kernel",
+    ] {
+        archive.directory(dir).expect("a plain name");
+    }
+    for (name, content) in &files {
+        // A name that an archive cannot hold is left out of it.
+        let _ = archive.file(&format!("lib/modules/6.1.0/{name}"), 0o644, content);
+    }
+    let archive = archive.finish();
+    // Aliases that are no text do not come through a text file and back.
+    let sound = files
+        .iter()
+        .all(|(name, content)| name.ends_with(".bin") || content.is_ascii());
+    extend(
+        &archive,
+        &Tree {
+            files: files.clone(),
+        },
+        sound,
+    );
+    let mut empty = cpio::Writer::new();
+    empty
+        .file("init", 0o755, b"#!/bin/sh\n")
+        .expect("a plain name");
+    files.entry("kernel/nvme.ko").or_insert(b"\x7fELF nvme");
+    extend(&empty.finish(), &Tree { files }, sound);
+}
+
+/// fstab and crypttab: what is not changed stays as it was, byte by byte.
+pub fn mount_tables(data: &[u8]) {
+    let mut fstab = guest::fstab::Fstab::parse(data);
+    assert_eq!(fstab.render(), data);
+    for entry in fstab.entries_mut() {
+        let (spec, passno) = (entry.spec(), entry.passno());
+        entry.add_option("nofail");
+        entry.set_passno(passno.wrapping_add(1));
+        entry.remove_option("nofail");
+        assert_eq!(entry.spec(), spec);
+        entry.set_spec("UUID=a b");
+        assert_eq!(entry.spec(), b"UUID=a b");
+        let _ = (entry.mount_point(), entry.vfstype(), entry.options());
+    }
+    let again = guest::fstab::Fstab::parse(&fstab.render());
+    assert_eq!(again.entries().count(), fstab.entries().count());
+    let mut crypttab = guest::crypttab::Crypttab::parse(data);
+    assert_eq!(crypttab.render(), data);
+    for entry in crypttab.entries_mut() {
+        entry.set_device("UUID=1");
+        assert_eq!(entry.device(), "UUID=1");
+        entry.add_option("nofail");
+        let _ = (entry.name(), entry.key_file(), entry.options());
+    }
+}
+
+/// Boot loader files.
+pub fn boot_files(data: &[u8]) {
+    use guest::boot::{CommandLine, GrubCfg, GrubEnv, LoaderEntry, choose, device_map};
+    let mut grub = GrubCfg::parse(data);
+    assert_eq!(grub.render(), data);
+    let entries = grub.entries();
+    let default = grub.default().unwrap_or_default();
+    let _ = (
+        choose(&entries, &default),
+        grub.kernels(),
+        grub.blscfg(),
+        grub.commands("set"),
+    );
+    grub.edit_kernels(|_, line| {
+        line.remove(|word| word.starts_with("rd."));
+        line.push("nvme_core.io_timeout=4294967295");
+    });
+    let kernels = GrubCfg::parse(&grub.render()).kernels().len();
+    assert_eq!(kernels, grub.kernels().len());
+    if let Ok(mut env) = GrubEnv::parse(data)
+        && env.set("saved_entry", "0").is_ok()
+    {
+        let again = GrubEnv::parse(&env.render()).expect("what was rendered parses");
+        assert_eq!(again.value("saved_entry").as_deref(), Some("0"));
+    }
+    let mut entry = LoaderEntry::parse(data);
+    assert_eq!(entry.render(), data);
+    let _ = entry.options();
+    entry.edit_options(|line, last| {
+        if last {
+            line.push("console=ttyS0");
+        }
+    });
+    let _ = device_map(data);
+    if let Ok(text) = str::from_utf8(data) {
+        assert_eq!(CommandLine::parse(text).render(), text);
+    }
+}
+
+/// Network configuration, and the plain formats that other files share with it.
+pub fn network_files(data: &[u8]) {
+    use guest::network::{IfaceEdit, Interfaces, Netplan, UdevRules};
+    let mut interfaces = Interfaces::parse(data);
+    assert_eq!(interfaces.render(), data);
+    let _ = (interfaces.autos(), interfaces.sources());
+    interfaces.edit(|iface| match iface.options.len() {
+        0 => IfaceEdit::Keep,
+        1 => IfaceEdit::Remove,
+        _ => IfaceEdit::Change {
+            method: String::from("dhcp"),
+            drop: vec![0],
+        },
+    });
+    let _ = Interfaces::parse(&interfaces.render()).ifaces();
+    let mut rules = UdevRules::parse(data);
+    assert_eq!(rules.render(), data);
+    let _ = rules.naming();
+    rules.remove_naming();
+    assert_eq!(UdevRules::parse(&rules.render()).naming().len(), 0);
+    let _ = guest::network::name_servers(data);
+    let mut ini = guest::ini::Ini::parse(data);
+    assert_eq!(ini.render(), data);
+    ini.set("Network", "DHCP", "yes");
+    assert!(ini.values("Network", "DHCP").any(|value| value == "yes"));
+    let mut assignments = guest::assignment::Assignments::parse(data);
+    assert_eq!(assignments.render(), data);
+    assignments.set("BOOTPROTO", "dhcp");
+    assert_eq!(assignments.value("BOOTPROTO").as_deref(), Some("dhcp"));
+    if let Ok(text) = str::from_utf8(data)
+        && let Ok(netplan) = Netplan::parse(text)
+    {
+        for definition in &netplan.definitions {
+            let _ = (
+                definition.name(),
+                definition.is_wildcard(),
+                definition.ipv4(),
+            );
+        }
+    }
+}
+
+/// Plans as JSON.
+pub fn plan(data: &[u8]) {
+    let Ok(plan) = serde_json::from_slice::<convert::Plan>(data) else {
+        return;
+    };
+    let json = serde_json::to_vec(&plan).expect("a plan can be written");
+    let again: convert::Plan = serde_json::from_slice(&json).expect("what was written is read");
+    assert_eq!(again, plan);
+    let _ = plan.render(true);
+    for change in &plan.changes {
+        let _ = change.diff();
+    }
+}
+
+/// Manifests of a store.
+pub fn manifest(data: &[u8]) {
+    if let Ok(text) = str::from_utf8(data)
+        && let Ok(id) = text.parse::<store::SnapshotId>()
+    {
+        assert_eq!(id.to_string(), text);
+    }
+    if let Ok(manifest) = serde_json::from_slice::<store::Manifest>(data) {
+        let json = serde_json::to_vec(&manifest).expect("a manifest can be written");
+        let again: store::Manifest = serde_json::from_slice(&json).expect("it is read");
+        assert_eq!(again, manifest);
+    }
+}
+
+/// The disk that sparse input stands for: two bytes give its size in units of 4 KiB, then come
+/// records of a sector number in two bytes and the 512 bytes of the sector. All numbers are
+/// little endian; what has no record is zero. Nothing if it would be larger than 16 MiB.
+pub fn disk(data: &[u8]) -> Option<Vec<u8>> {
+    let ([low, high], mut records) = data.split_first_chunk()?;
+    let size = usize::from(u16::from_le_bytes([*low, *high])) * 4096;
+    if size > 16 << 20 {
+        return None;
+    }
+    let mut bytes = vec![0; size];
+    while let Some((sector, rest)) = records.split_first_chunk() {
+        let content = rest.get(..512).unwrap_or(rest);
+        let at = usize::from(u16::from_le_bytes(*sector)) * 512;
+        if let Some(place) = bytes.get_mut(at..at + content.len()) {
+            place.copy_from_slice(content);
+        }
+        records = rest.get(512..).unwrap_or_default();
+    }
+    Some(bytes)
+}
+
+fn read_image(file: &[u8], format: image::Format) {
+    let dir = tempfile::tempdir().expect("a place for the image");
+    let path = dir.path().join("image");
+    std::fs::write(&path, file).expect("room for the image");
+    let _ = image::probe(&path);
+    let options = image::OpenOptions {
+        format: Some(format),
+        ..image::OpenOptions::default()
+    };
+    let Ok(image) = image::open(&path, &options) else {
+        return;
+    };
+    let device = image.device();
+    let mut buf = vec![0xee; 128 << 10];
+    for extent in device.extents().take(64) {
+        let Ok(extent) = extent else {
+            break;
+        };
+        assert!(extent.range.start < extent.range.end && extent.range.end <= device.size());
+        let len = (extent.range.end - extent.range.start).min(128 << 10);
+        let part = &mut buf[..usize::try_from(len).expect("at most 128 KiB")];
+        part.fill(0xee);
+        let read = device.read_at(extent.range.start, part);
+        if extent.kind == block::ExtentKind::Zero && read.is_ok() {
+            assert!(
+                part.iter().all(|byte| *byte == 0),
+                "a zero extent that is not zero"
+            );
+        }
+    }
+    // At the end, and over it.
+    let _ = device.read_at(device.size().saturating_sub(512), &mut buf[..512]);
+    assert!(device.read_at(device.size(), &mut buf[..1]).is_err());
+}
+
+/// Reads all of a small tree, edits it, and reads it again. A file system whose check finds
+/// nothing is as clean after the edits.
+fn use_file_system(fs: &mut dyn FileSystem, full: bool) {
+    walk(fs);
+    let clean = fs.check().is_ok_and(|problems| problems.is_empty());
+    let Ok(editor) = fs.edit() else {
+        return;
+    };
+    editor.set_now(Time {
+        seconds: 1_700_000_000,
+        nanoseconds: 0,
+    });
+    if edit(editor, full).is_ok() && editor.commit().is_ok() {
+        walk(fs);
+        if clean {
+            let problems = fs.check().expect("the check of a clean file system");
+            assert_eq!(problems, [], "after edits of a clean file system");
+        }
+    }
+}
+
+fn walk(fs: &mut dyn FileSystem) {
+    let _ = (fs.info(), fs.space());
+    let mut pending = vec![fs.root()];
+    let mut left = 300;
+    let mut buf = vec![0; 64 << 10];
+    while let Some(dir) = pending.pop() {
+        let Ok(entries) = fs.entries(dir) else {
+            continue;
+        };
+        for entry in entries {
+            if left == 0 {
+                return;
+            }
+            left -= 1;
+            let _ = (fs.lookup(dir, &entry.name), fs.xattrs(entry.node));
+            match fs.stat(entry.node).map(|meta| meta.kind) {
+                Ok(Kind::Dir) => pending.push(entry.node),
+                Ok(Kind::File) => {
+                    let _ = fs.read_at(entry.node, 0, &mut buf);
+                }
+                Ok(Kind::Symlink) => {
+                    let _ = fs.read_link(entry.node);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A bit of everything that a conversion does.
+fn edit(fs: &mut dyn FileSystemEdit, full: bool) -> Result<(), fs::Error> {
+    let (root, new) = (fs.root(), NewNode::root(0o644));
+    let dir = fs.make_dir(root, b"rehost dir", NewNode::root(0o755))?;
+    let file = fs.create(dir, b"new file", new)?;
+    fs.replace(file, &[0x5a; 9_000])?;
+    fs.write_at(file, 20_000, b"end")?;
+    let content = fs::read_file(&*fs, file, 1 << 20)?;
+    assert_eq!(content.len(), 20_003);
+    assert!(content[..9_000].iter().all(|byte| *byte == 0x5a));
+    assert!(content[9_000..20_000].iter().all(|byte| *byte == 0));
+    fs.truncate(file, 10)?;
+    if full {
+        fs.set_xattr(
+            file,
+            b"security.selinux",
+            Some(b"system_u:object_r:etc_t:s0"),
+        )?;
+        fs.symlink(dir, b"link", b"new file", new)?;
+    }
+    let old = first_file(fs, root)?;
+    if let Some((dir, name, node)) = old {
+        fs.replace(node, b"replaced")?;
+        assert_eq!(fs::read_file(&*fs, node, 1 << 20)?, b"replaced");
+        fs.rename((dir, &name), (root, b"moved"))?;
+    }
+    fs.rename((dir, b"new file"), (root, b"renamed"))?;
+    fs.remove(root, b"renamed")
+}
+
+/// The first regular file with one name, in the root or one level below.
+fn first_file(
+    fs: &dyn FileSystem,
+    root: NodeId,
+) -> Result<Option<(NodeId, Vec<u8>, NodeId)>, fs::Error> {
+    let mut dirs = vec![root];
+    for entry in fs.entries(root)? {
+        if entry.kind == Some(Kind::Dir) && !entry.name.starts_with(b"rehost") {
+            dirs.push(entry.node);
+        }
+    }
+    for dir in dirs.into_iter().take(5) {
+        for entry in fs.entries(dir)? {
+            let meta = fs.stat(entry.node)?;
+            if meta.kind == Kind::File && meta.links == 1 {
+                return Ok(Some((dir, entry.name, entry.node)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+struct Tree<'a> {
+    files: BTreeMap<&'a str, &'a [u8]>,
+}
+
+impl ModuleTree for Tree<'_> {
+    fn release(&self) -> &str {
+        "6.1.0"
+    }
+
+    fn read(
+        &self,
+        path: &str,
+    ) -> Result<Option<Vec<u8>>, Box<dyn std::error::Error + Send + Sync>> {
+        let is_module = Path::new(path).extension().is_some_and(|e| e == "ko");
+        Ok(match self.files.get(path) {
+            Some(content) => Some(content.to_vec()),
+            None if is_module => Some(b"\x7fELF".to_vec()),
+            None => None,
+        })
+    }
+}
+
+/// Reads an initramfs and extends it; with a sound tree the result has the drivers.
+fn extend(bytes: &[u8], tree: &dyn ModuleTree, sound: bool) {
+    let Ok(initramfs) = Initramfs::read(bytes) else {
+        return;
+    };
+    let _ = (initramfs.kind(), initramfs.stop(), initramfs.segments());
+    let wanted = ["nvme", "ena"];
+    let _ = initramfs.assess(tree, &wanted);
+    let request = Request {
+        wanted: &wanted,
+        ..Request::default()
+    };
+    if let Ok(Some(extension)) = initramfs.extend(tree, &request) {
+        let extended = extension.apply(bytes);
+        let extended = Initramfs::read(&extended).expect("an extended initramfs is read");
+        let report = extended
+            .assess(tree, &wanted)
+            .expect("and its drivers told");
+        // Only where modules are looked for do their indexes count.
+        let place = extended.contents().real_path("lib/modules");
+        let usual = place.is_some_and(|place| matches!(&*place, "lib/modules" | "usr/lib/modules"));
+        assert!(report.leave_alone() || !sound || !usual, "{report:?}");
+    }
+}
+
+/// The files of input with `\n== NAME\n` before each.
+fn sections(data: &[u8]) -> BTreeMap<&str, &[u8]> {
+    let mut files = BTreeMap::new();
+    let marks = (0..data.len()).filter(|at| data[*at..].starts_with(b"\n== "));
+    let marks: Vec<_> = marks.take(20).collect();
+    for (index, mark) in marks.iter().enumerate() {
+        let end = marks.get(index + 1).copied().unwrap_or(data.len());
+        let section = &data[mark + 4..end];
+        let Some(name_end) = section.iter().position(|byte| *byte == b'\n') else {
+            continue;
+        };
+        if let Ok(name) = str::from_utf8(&section[..name_end]) {
+            files.insert(name, &section[name_end + 1..]);
+        }
+    }
+    files
+}
