@@ -187,8 +187,11 @@ fn no_room_is_said_before_anything_is_written() {
 #[test]
 fn a_skipped_rule_does_nothing_and_an_unknown_one_is_an_error() {
     let guest = guest_with(FSTAB);
-    let mut options = Options::default();
-    options.skip.insert("fstab-nofail".to_owned());
+    let skip = |rule: &str| Options {
+        skip: [rule.to_owned()].into(),
+        ..Options::default()
+    };
+    let options = skip("fstab-nofail");
     let plan = convert::plan(&guest, &facts(), &options).unwrap();
     let fstab = plan
         .changes
@@ -196,8 +199,7 @@ fn a_skipped_rule_does_nothing_and_an_unknown_one_is_an_error() {
         .find(|c| c.path == "/etc/fstab")
         .unwrap();
     assert_eq!(fstab.because.len(), 1);
-    options.skip.insert("no-such-rule".to_owned());
-    let error = convert::plan(&guest, &facts(), &options).unwrap_err();
+    let error = convert::plan(&guest, &facts(), &skip("no-such-rule")).unwrap_err();
     assert!(matches!(error, Error::UnknownRule(_)), "{error}");
 }
 
