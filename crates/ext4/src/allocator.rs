@@ -379,6 +379,10 @@ impl Volume {
     /// # Errors
     /// A wrong sum, or another count than the descriptor's.
     pub(crate) fn load_block_bitmap(&self, group: u32) -> Result<Bitmap, Error> {
+        let touched = self.allocator.groups.get(&group);
+        if let Some(bitmap) = touched.and_then(|group| group.blocks.as_ref()) {
+            return Ok(bitmap.clone());
+        }
         let descriptor = self.descriptor(group)?;
         let superblock = &self.superblock;
         let blocks = superblock.group_blocks(group);
@@ -418,6 +422,10 @@ impl Volume {
     /// # Errors
     /// A wrong sum, or another count than the descriptor's.
     pub(crate) fn load_inode_bitmap(&self, group: u32) -> Result<Bitmap, Error> {
+        let touched = self.allocator.groups.get(&group);
+        if let Some(bitmap) = touched.and_then(|group| group.inodes.as_ref()) {
+            return Ok(bitmap.clone());
+        }
         let descriptor = self.descriptor(group)?;
         let superblock = &self.superblock;
         let bits = superblock.inodes_per_group;

@@ -1,5 +1,6 @@
 //! A small store of metadata blocks that were read.
 
+use ondisk::width::u64_of;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,9 +56,13 @@ impl BlockCache {
     /// Forgets blocks that now hold something else.
     pub(crate) fn forget(&self, blocks: Range<u64>) {
         let mut state = self.state();
-        if state.blocks.keys().any(|block| blocks.contains(block)) {
+        // What stays in the order only makes the block that comes there next go earlier.
+        if blocks.end.saturating_sub(blocks.start) < u64_of(state.blocks.len()) {
+            for block in blocks {
+                state.blocks.remove(&block);
+            }
+        } else {
             state.blocks.retain(|block, _| !blocks.contains(block));
-            state.order.retain(|block| !blocks.contains(block));
         }
     }
 

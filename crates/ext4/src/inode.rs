@@ -556,3 +556,92 @@ fn in_blocks(sectors: u64, superblock: &Superblock) -> u64 {
 fn sectors_per_block(superblock: &Superblock) -> u64 {
     superblock.block_bytes() / 512
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::tests::{new_file, volume};
+
+    fn now() -> Time {
+        Time {
+            seconds: 5_000_000_000,
+            nanoseconds: 123,
+        }
+    }
+
+    #[test]
+    fn what_is_set_reads_back() {
+        let mut volume = volume(incompat::EXTENTS, ro_compat::METADATA_CSUM);
+        let mut inode = new_file(&mut volume);
+        inode.set_owner(100_000, 200_000);
+        inode.set_mode(0o4751);
+        inode.set_mtime(now());
+        inode.set_atime(Time::default());
+        inode.set_size(1 << 40);
+        inode.set_file_acl(1 << 40);
+        volume.write_inode(&mut inode).unwrap();
+        let inode = volume.inode(inode.number()).unwrap();
+        let meta = inode.meta().unwrap();
+        assert_eq!((meta.uid, meta.gid, meta.mode), (100_000, 200_000, 0o4751));
+        assert_eq!((meta.mtime, meta.atime), (now(), Time::default()));
+        assert_eq!((meta.size, inode.file_acl()), (1 << 40, 1 << 40));
+        assert_eq!((meta.kind, meta.device), (Kind::File, None));
+    }
+
+    #[test]
+    fn blocks_are_counted_in_sectors_until_there_are_too_many() {
+        let mut volume = volume(incompat::EXTENTS, ro_compat::HUGE_FILE);
+        let mut inode = new_file(&mut volume);
+        for blocks in [0, 5, 1 << 31, 1 << 46, 1 << 47] {
+            inode.set_blocks(&volume.superblock, blocks).unwrap();
+            assert_eq!(inode.blocks(&volume.superblock), blocks);
+            assert_eq!(inode.has_flag(flag::HUGE_FILE), blocks == 1 << 47);
+        }
+        let small = self::volume(incompat::EXTENTS, 0);
+        let refused = inode.set_blocks(&small.superblock, 1 << 31);
+        assert!(matches!(refused, Err(Error::Unsupported(_))));
+    }
+
+    #[test]
+    fn device_numbers_are_read_in_both_forms() {
+        let mut volume = volume(0, 0);
+        let mut inode = new_file(&mut volume);
+        inode.raw_mut().i_mode.set(S_IFBLK);
+        for (bytes, device) in [
+            ([3, 8, 0, 0, 0, 0, 0, 0], (8, 3)),
+            ([0, 0, 0, 0, 0x70, 0x03, 0x11, 0x11], (0x103, 0x11170)),
+        ] {
+            inode.block_mut()[..8].copy_from_slice(&bytes);
+            assert_eq!(inode.meta().unwrap().device, Some(device));
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_reason() {
+        let mut volume = volume(0, ro_compat::METADATA_CSUM);
+        let inode = new_file(&mut volume);
+        let superblock = &volume.superblock;
+        let parse = |bytes: Vec<u8>| Inode::parse(superblock, inode.number, bytes, 0);
+        parse(inode.bytes.clone()).unwrap();
+        parse(vec![0; 256]).unwrap();
+        for (at, value, want) in [
+            (128, 0xff, "i_extra_isize"),
+            (128, 30, "i_extra_isize"),
+            (20, 1, "checksum"),
+        ] {
+            let mut bytes = inode.bytes.clone();
+            bytes[at] = value;
+            let Err(Error::Corrupt(reason)) = parse(bytes) else {
+                panic!("{want} was accepted");
+            };
+            assert!(reason.to_string().contains(want), "{reason}");
+        }
+        let mut inode = inode.clone();
+        inode.raw_mut().i_mode.set(0o050_644);
+        assert!(matches!(inode.meta(), Err(Error::Corrupt(_))));
+        for number in [0, 33, u64::MAX] {
+            let refused = InodeNumber::new(superblock, number);
+            assert!(matches!(refused, Err(Error::Corrupt(_))));
+        }
+    }
+}

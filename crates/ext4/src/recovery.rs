@@ -101,6 +101,8 @@ impl Volume {
         // The journal may have held the superblock itself.
         self.reopen()?;
         self.superblock.clear_needs_recovery();
+        // Mounted file systems do not keep the superblock's counters.
+        self.recount()?;
         let Self {
             superblock, device, ..
         } = self;

@@ -513,3 +513,84 @@ fn wrong(field: &'static str, value: u64, expected: &'static str) -> Error {
     }
     .into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::tests::{BLOCKS, superblock};
+
+    fn parse(raw: &RawSuperblock) -> Result<Superblock, Error> {
+        let size = u64::from(BLOCKS) * 1024;
+        Superblock::parse(raw.as_bytes().try_into().unwrap(), size)
+    }
+
+    #[test]
+    fn each_impossible_field_is_refused_by_name() {
+        type Edit = fn(&mut RawSuperblock);
+        let edits: [(&str, Edit); 14] = [
+            ("s_log_block_size", |raw| raw.s_log_block_size.set(7)),
+            ("s_blocks_count", |raw| {
+                raw.s_blocks_count_lo.set(BLOCKS + 1);
+            }),
+            ("s_blocks_count", |raw| raw.s_blocks_count_lo.set(1)),
+            ("s_first_data_block", |raw| raw.s_first_data_block.set(0)),
+            ("s_blocks_per_group", |raw| raw.s_blocks_per_group.set(0)),
+            ("s_blocks_per_group", |raw| raw.s_blocks_per_group.set(8200)),
+            ("s_inode_size", |raw| raw.s_inode_size.set(0)),
+            ("s_inode_size", |raw| raw.s_inode_size.set(200)),
+            ("s_inode_size", |raw| raw.s_inode_size.set(2048)),
+            ("s_first_ino", |raw| raw.s_first_ino.set(2)),
+            ("s_inodes_per_group", |raw| raw.s_inodes_per_group.set(0)),
+            ("s_inodes_per_group", |raw| raw.s_inodes_per_group.set(9000)),
+            ("s_inodes_count", |raw| raw.s_inodes_count.set(31)),
+            ("s_desc_size", |raw| {
+                raw.s_feature_incompat.set(incompat::BIT64);
+                raw.s_desc_size.set(48);
+            }),
+        ];
+        parse(&superblock(incompat::EXTENTS, 0)).unwrap();
+        for (field, edit) in edits {
+            let mut raw = superblock(incompat::EXTENTS, 0);
+            edit(&mut raw);
+            let Err(Error::Corrupt(reason)) = parse(&raw) else {
+                panic!("{field} was accepted");
+            };
+            assert!(reason.to_string().contains(field), "{field}: {reason}");
+        }
+    }
+
+    #[test]
+    fn a_superblock_is_known_by_its_magic_number_and_its_sum() {
+        let mut raw = superblock(incompat::EXTENTS, ro_compat::METADATA_CSUM);
+        let found = parse(&raw).unwrap_err();
+        assert!(matches!(found, Error::Corrupt(_)), "{found:?}");
+        raw.s_magic.set(0xef54);
+        assert!(matches!(parse(&raw), Err(Error::NotExt4 { magic: 0xef54 })));
+    }
+
+    #[test]
+    fn the_kind_follows_from_the_features_as_for_libblkid() {
+        let kind = |compat, incompat, ro_compat| {
+            let mut raw = superblock(incompat, ro_compat);
+            raw.s_feature_compat.set(compat);
+            parse(&raw).unwrap().info(false).kind
+        };
+        let sparse = ro_compat::SPARSE_SUPER | ro_compat::LARGE_FILE;
+        assert_eq!(kind(0, 0, sparse), FsKind::Ext2);
+        assert_eq!(kind(compat::HAS_JOURNAL, 0, sparse), FsKind::Ext3);
+        assert_eq!(
+            kind(compat::HAS_JOURNAL, incompat::EXTENTS, 0),
+            FsKind::Ext4
+        );
+        assert_eq!(kind(0, 0, ro_compat::HUGE_FILE), FsKind::Ext4);
+    }
+
+    #[test]
+    fn backups_lie_in_the_first_groups_and_powers_of_three_five_and_seven() {
+        let sparse = parse(&superblock(0, ro_compat::SPARSE_SUPER)).unwrap();
+        let with: Vec<u32> = (0..60).filter(|group| sparse.has_backup(*group)).collect();
+        assert_eq!(with, [0, 1, 3, 5, 7, 9, 25, 27, 49]);
+        let full = parse(&superblock(0, 0)).unwrap();
+        assert!((0..60).all(|group| full.has_backup(group)));
+    }
+}
