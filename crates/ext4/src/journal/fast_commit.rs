@@ -104,7 +104,8 @@ mod tests {
     }
 
     fn found(bytes: &[u8]) -> Option<Found> {
-        scan(bytes, 7, &mut Crc32c::ZERO).ok()
+        let mut sum = Crc32c::ZERO;
+        scan(bytes, 7, &mut sum).ok()
     }
 
     #[test]

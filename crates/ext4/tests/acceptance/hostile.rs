@@ -51,7 +51,7 @@ fn random_damage_never_panics_or_hangs() {
             for seed in 0..runs {
                 let base = Arc::clone(&base);
                 let sectors = sectors.clone();
-                outcomes.add(watched(
+                outcomes.add(&watched(
                     &format!("{} {state:?} seed {seed}", set.name),
                     move || {
                         let overlay = Arc::new(Overlay::new(base));
@@ -82,7 +82,7 @@ struct Outcomes {
 }
 
 impl Outcomes {
-    fn add(&mut self, other: Self) {
+    fn add(&mut self, other: &Self) {
         self.opened += other.opened;
         self.nodes += other.nodes;
         self.errors += other.errors;

@@ -149,6 +149,14 @@ fn copy_sparse(from: &Path, to: &Path) {
     assert!(status.success());
 }
 
+/// Runs a command of e2fsprogs on an image.
+pub(crate) fn change_image(path: &Path, program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).arg(path).output();
+    let output = output.expect("e2fsprogs are installed");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{program} {arguments:?}: {text}");
+}
+
 /// Some of everything, made by the kernel.
 fn fill(mount: &Mount) {
     let path = |path: &str| mount.path(path.as_bytes());

@@ -1,7 +1,7 @@
 //! Workloads on every feature set.
 
 use crate::device::FileDevice;
-use crate::features::{self, FeatureSet};
+use crate::features::{self, FeatureSet, View};
 use crate::image::{self, Image, State, mount, possible};
 use crate::model;
 use crate::operation::{Operation, Step, apply, apply_to_model, resolve};
@@ -254,6 +254,49 @@ fn a_directory_of_five_thousand_names_grows_and_shrinks() {
         edit.commit().expect("room");
         everybody_reads(&image.path, set.view, &want);
         println!("{name}: five thousand names in {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn every_hash_of_names_is_the_kernels() {
+    if !possible() {
+        return;
+    }
+    for algorithm in ["legacy", "half_md4", "tea"] {
+        // As on machines whose characters are signed, and as on those where they are not.
+        for flags in ["1", "2"] {
+            let image = Image::empty(features::named("1k"), 32);
+            image::change_image(
+                &image.path,
+                "tune2fs",
+                &["-E", &format!("hash_alg={algorithm}")],
+            );
+            let set_flags = format!("set_super_value flags {flags}");
+            image::change_image(&image.path, "debugfs", &["-w", "-R", &set_flags]);
+            let mut random = Random::new(11);
+            let mut want = image.tree.clone();
+            let mut fs = open(&image.path);
+            let edit = fs.edit().expect("editable");
+            for number in 0..800_u32 {
+                let mut path = random.bytes(30);
+                path.iter_mut().for_each(|byte| *byte |= 0x80);
+                path.extend(number.to_string().into_bytes());
+                let step = Step::Create {
+                    content: Vec::new(),
+                    new: NewNode::root(0o644),
+                };
+                let operation = Operation { path, step };
+                apply(edit, &operation).expect("room");
+                apply_to_model(&mut want, &operation);
+            }
+            edit.commit().expect("room");
+            // The kernel's tree is read by looking every name up. ext4-view knows only this hash.
+            let view = match (algorithm, flags) {
+                ("half_md4", "1") => View::All,
+                _ => View::Nothing,
+            };
+            everybody_reads(&image.path, view, &want);
+        }
     }
 }
 
