@@ -1,0 +1,253 @@
+//! Runs what the fuzz targets do over their seeds and over some hundred mutations of them, on
+//! stable Rust and without libFuzzer. The mutations are the same on every run.
+
+#[path = "../fuzz/bodies.rs"]
+#[expect(
+    unreachable_pub,
+    reason = "public for the fuzz targets, whose library it is"
+)]
+mod bodies;
+
+use block::Memory;
+use fs::FileSystem;
+use image::{Format, OpenOptions};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The longest that one input may take: a thousand times what seeds take.
+const ONE_INPUT: Duration = Duration::from_secs(20);
+/// When mutating ends, whether all were done or not; the seeds always are.
+const ALL_INPUTS: Duration = Duration::from_secs(10);
+const MUTATIONS: usize = 400;
+/// Address space of the whole process: an allocation by an unchecked number from a file fails.
+const MEMORY: u64 = 4 << 30;
+
+macro_rules! targets {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                smoke(stringify!($name), bodies::$name);
+            }
+        )*
+
+        #[test]
+        fn every_target_has_seeds_and_is_run_here() {
+            let ours = [$(stringify!($name)),*];
+            for folder in ["targets", "corpus"] {
+                let entries = std::fs::read_dir(fuzz().join(folder)).unwrap();
+                let mut names: Vec<_> = entries
+                    .map(|entry| entry.unwrap().path().file_stem().unwrap().to_owned())
+                    .collect();
+                names.sort();
+                let mut ours = ours.to_vec();
+                ours.sort_unstable();
+                assert_eq!(names, ours, "fuzz/{folder}");
+            }
+        }
+    };
+}
+
+targets! {
+    boot_files
+    ext4_file_system
+    fat_file_system
+    initramfs_image
+    kernel_modules
+    manifest
+    mount_tables
+    network_files
+    partitions
+    plan
+    qcow2
+    vmdk
+}
+
+/// A seed that is refused at the door would test nothing behind it.
+#[test]
+fn seeds_are_understood() {
+    let device = |seed: &[u8]| Arc::new(Memory::new(bodies::disk(seed).unwrap()));
+    for seed in seeds("ext4_file_system") {
+        let mut ext4 = ext4::Ext4::open(device(&seed)).unwrap();
+        assert_eq!(ext4.check().unwrap(), []);
+        ext4.edit().unwrap();
+    }
+    for seed in seeds("fat_file_system") {
+        let mut fat = fat::Fat::open(device(&seed)).unwrap();
+        assert_eq!(fat.check().unwrap(), []);
+        let few = fat.info().features == ["FAT32"];
+        assert_eq!(
+            fat.edit().is_err(),
+            few,
+            "FAT32 with few clusters is only read"
+        );
+    }
+    let tables = seeds("partitions").into_iter();
+    let readable = tables.filter(|seed| volume::scan(&*device(seed)).is_ok());
+    assert_eq!(
+        readable.count(),
+        4,
+        "all but the one with a protective MBR alone"
+    );
+    for seed in seeds("initramfs_image") {
+        let initramfs = initramfs::Initramfs::read(&seed).unwrap();
+        assert!(initramfs.contents().exists("lib/modules/6.1.0/modules.dep"));
+    }
+    let plan: convert::Plan = serde_json::from_slice(&seeds("plan")[0]).unwrap();
+    assert_eq!(plan.changes.len(), 5);
+    let manifest = &seeds("manifest")[1];
+    serde_json::from_slice::<store::Manifest>(manifest).unwrap();
+    let images = seeds("qcow2").into_iter().map(|seed| (seed, Format::Qcow2));
+    let disks = seeds("vmdk").into_iter();
+    let disks = disks.map(|seed| (bodies::disk(&seed).unwrap(), Format::Vmdk));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image");
+    let opened = images.chain(disks).filter(|(file, format)| {
+        std::fs::write(&path, file).unwrap();
+        let format = Some(*format);
+        let gate = image::Gate::default();
+        image::open(&path, &OpenOptions { format, gate }).is_ok()
+    });
+    assert_eq!(
+        opened.count(),
+        7,
+        "all but two whose other file is not there"
+    );
+}
+
+fn fuzz() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
+}
+
+fn smoke(target: &'static str, body: fn(&[u8])) {
+    bound_memory();
+    let seeds = seeds(target);
+    let (sender, finished) = channel();
+    let now: Arc<Mutex<(Vec<u8>, Instant)>> = Arc::new(Mutex::new((Vec::new(), Instant::now())));
+    let running = now.clone();
+    let worker = std::thread::spawn(move || {
+        let run = |input: Vec<u8>| {
+            let mut now = running.lock().unwrap_or_else(PoisonError::into_inner);
+            *now = (input.clone(), Instant::now());
+            drop(now);
+            if catch_unwind(AssertUnwindSafe(|| body(&input))).is_err() {
+                panic!("{target} fails with {}", keep(target, &input));
+            }
+        };
+        for seed in &seeds {
+            run(seed.clone());
+        }
+        let (start, mut random, mut done) = (Instant::now(), Random(1), 0);
+        while done < MUTATIONS && start.elapsed() < ALL_INPUTS {
+            run(mutated(&seeds, &mut random));
+            done += 1;
+        }
+        println!(
+            "{target}: {} seeds, {done} mutations, {:?}",
+            seeds.len(),
+            start.elapsed()
+        );
+        // The receiver only goes away with the test.
+        let _ = sender.send(());
+    });
+    let watch = Duration::from_millis(200);
+    while finished.recv_timeout(watch) == Err(RecvTimeoutError::Timeout) {
+        let (input, since) = &*now.lock().unwrap_or_else(PoisonError::into_inner);
+        let took = since.elapsed();
+        assert!(
+            took < ONE_INPUT,
+            "{target} takes {took:?} with {}",
+            keep(target, input)
+        );
+    }
+    assert!(worker.join().is_ok(), "{target} failed, see above");
+}
+
+fn bound_memory() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let limit = Rlimit {
+            current: Some(MEMORY),
+            ..getrlimit(Resource::As)
+        };
+        setrlimit(Resource::As, limit).unwrap();
+    });
+}
+
+/// The seeds in the order of their names, so that every run is the same.
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let entries = std::fs::read_dir(fuzz().join("corpus").join(target)).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    paths
+        .iter()
+        .map(|path| std::fs::read(path).unwrap())
+        .collect()
+}
+
+/// Writes an input where it outlives the test, and says where.
+fn keep(target: &str, input: &[u8]) -> String {
+    let path = std::env::temp_dir().join(format!("fuzz-smoke-{target}-{}", std::process::id()));
+    std::fs::write(&path, input).unwrap();
+    path.display().to_string()
+}
+
+/// One of the seeds with one to eight changes.
+fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+    let mut bytes = seeds[random.below(seeds.len())].clone();
+    for _ in 0..=random.below(8) {
+        if bytes.is_empty() {
+            break;
+        }
+        let at = random.below(bytes.len());
+        match random.below(10) {
+            0..=2 => bytes[at] ^= 1 << random.below(8),
+            3 | 4 => bytes[at] = random.next().to_le_bytes()[0],
+            5 => {
+                // A number at the edge of what it can be.
+                let number = [0, 1, 0x7f, 0x80, 0xff][random.below(5)];
+                let end = bytes.len().min(at + [1, 2, 4, 8][random.below(4)]);
+                bytes[at..end].fill(number);
+            }
+            6 => {
+                let from = random.below(bytes.len());
+                let len = random
+                    .below(64)
+                    .min(bytes.len() - from)
+                    .min(bytes.len() - at);
+                bytes.copy_within(from..from + len, at);
+            }
+            7 => bytes.truncate(at),
+            8 => {
+                let end = bytes.len().min(at + 1 + random.below(64));
+                bytes.drain(at..end);
+            }
+            _ => {
+                let other = &seeds[random.below(seeds.len())];
+                let from = random.below(other.len().max(1));
+                let piece = other.iter().skip(from).take(random.below(64));
+                bytes.splice(at..at, piece.copied());
+            }
+        }
+    }
+    bytes
+}
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ (mixed >> 29)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() >> 16).unwrap() % bound
+    }
+}
