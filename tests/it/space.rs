@@ -9,9 +9,9 @@ use std::process::Command;
 /// A guest whose `/boot`, partition 1 at 1 MiB, has only some blocks left.
 fn with_full_boot(dir: &Path, left: u64) -> PathBuf {
     let source = phony(&["ubuntu2004", "--boot-size", "12"]);
-    let boot = Partitions::of(&source).file(1);
+    let partitions = Partitions::of(&source);
     let work = dir.join("boot.fs");
-    fs::copy(&boot, &work).unwrap();
+    fs::copy(partitions.file(1), &work).unwrap();
     let stats = String::from_utf8(debugfs(&work, "stats -h")).unwrap();
     let number = |name: &str| -> u64 {
         let line = stats.lines().find(|line| line.starts_with(name)).unwrap();
@@ -71,6 +71,6 @@ fn a_boot_file_system_with_just_enough_room_is_converted() {
     let source = with_full_boot(work.path(), 60);
     let out = work.path().join("out.raw");
     rehost!["convert", &source, "-o", &out].ok();
-    let boot = Partitions::of(&out).file(1);
-    tool(Command::new("e2fsck").arg("-fn").arg(boot));
+    let partitions = Partitions::of(&out);
+    tool(Command::new("e2fsck").arg("-fn").arg(partitions.file(1)));
 }
