@@ -29,7 +29,7 @@ pub(crate) fn report(error: &Error, terminal: &Terminal) -> ExitCode {
 
 fn status(error: &Error) -> u8 {
     for cause in error.chain() {
-        if cause.downcast_ref::<Interrupted>().is_some() {
+        if is_interruption(cause) {
             return INTERRUPTED;
         }
         if let Some(error) = cause.downcast_ref::<convert::Error>() {
@@ -50,6 +50,15 @@ fn status(error: &Error) -> u8 {
         }
     }
     FAILED
+}
+
+/// The libraries' errors show an interruption as their own text, so it is no cause of theirs.
+fn is_interruption(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let image = cause.downcast_ref::<image::Error>();
+    let store = cause.downcast_ref::<store::Error>();
+    cause.downcast_ref::<Interrupted>().is_some()
+        || matches!(image, Some(image::Error::Interrupted(_)))
+        || matches!(store, Some(store::Error::Interrupted(_)))
 }
 
 fn is_about_the_source(cause: &(dyn std::error::Error + 'static)) -> bool {

@@ -26,7 +26,12 @@ struct Line {
 
 pub(super) fn ls(args: &LsArgs) -> Result<ExitCode> {
     let guest = open(&args.image, &args.disk, &args.source)?;
-    let path = guest.canonical(&GuestPath::new(&args.path), true)?;
+    let given = GuestPath::new(&args.path);
+    let mut path = guest.canonical(&given, true)?;
+    if guest.stat(&path)?.is_none() {
+        // A link that leads nowhere, as a masked unit does, is still there itself.
+        path = guest.canonical(&given, false)?;
+    }
     let meta = guest
         .stat(&path)?
         .with_context(|| format!("{path}: no such file in the guest"))?;
