@@ -71,13 +71,17 @@ impl Store {
         };
         fs::create_dir_all(dir).map_err(io)?;
         if !dir.join(MARKER).exists() {
-            if fs::read_dir(dir).map_err(io)?.next().is_some() {
-                return Err(Error::NotAStore(dir.to_owned()));
-            }
-            for sub in ["blocks", "snapshots"] {
-                fs::create_dir(dir.join(sub)).map_err(io)?;
+            for entry in fs::read_dir(dir).map_err(io)? {
+                // A creation that was killed leaves no more than the marker's temporary file.
+                let name = entry.map_err(io)?.file_name();
+                if !name.as_encoded_bytes().starts_with(b".partial-") {
+                    return Err(Error::NotAStore(dir.to_owned()));
+                }
             }
             manifest::write_json(&dir.join(MARKER), &manifest::Marker { format: FORMAT })?;
+        }
+        for sub in ["blocks", "snapshots"] {
+            fs::create_dir_all(dir.join(sub)).map_err(io)?;
         }
         Self::open(dir)
     }
