@@ -192,14 +192,14 @@ fn a_skipped_rule_does_nothing_and_an_unknown_one_is_an_error() {
         ..Options::default()
     };
     let options = skip("fstab-nofail");
-    let plan = convert::plan(&guest, &facts(), &options).unwrap();
-    let fstab = plan
+    let made = plan(&guest, &facts(), &options).unwrap();
+    let fstab = made
         .changes
         .iter()
         .find(|c| c.path == "/etc/fstab")
         .unwrap();
     assert_eq!(fstab.because.len(), 1);
-    let error = convert::plan(&guest, &facts(), &skip("no-such-rule")).unwrap_err();
+    let error = plan(&guest, &facts(), &skip("no-such-rule")).unwrap_err();
     assert!(matches!(error, Error::UnknownRule(_)), "{error}");
 }
 
