@@ -167,7 +167,7 @@ fn nofail(draft: &mut Draft<'_>) -> Result<(), Error> {
     let Some(mut fstab) = read(draft)? else {
         return Ok(());
     };
-    let (mut reasons, mut comment_out) = (Vec::new(), Vec::new());
+    let (mut reasons, mut findings, mut comment_out) = (Vec::new(), Vec::new(), Vec::new());
     for entry in fstab.entries_mut() {
         let spec = String::from_utf8_lossy(&entry.spec()).into_owned();
         let mount_point = entry.mount_point();
@@ -176,6 +176,9 @@ fn nofail(draft: &mut Draft<'_>) -> Result<(), Error> {
             None => {}
             Some(Treatment::CommentOut(reason)) => {
                 comment_out.push(entry.line());
+                findings.push(format!(
+                    "/etc/fstab does not mount {spec} any more: {reason}"
+                ));
                 reasons.push(format!("{spec}: {reason}"));
             }
             Some(Treatment::AddOptions(options, reason)) => {
@@ -185,6 +188,7 @@ fn nofail(draft: &mut Draft<'_>) -> Result<(), Error> {
                 for option in options {
                     entry.add_option(option);
                 }
+                findings.push(format!("/etc/fstab does not wait for {spec}: {reason}"));
                 reasons.push(format!("{spec}: {reason}"));
             }
         }
@@ -195,11 +199,8 @@ fn nofail(draft: &mut Draft<'_>) -> Result<(), Error> {
     if reasons.is_empty() {
         return Ok(());
     }
-    for reason in &reasons {
-        draft.find(
-            Severity::Warning,
-            format!("/etc/fstab will not wait for {reason}"),
-        );
+    for finding in findings {
+        draft.find(Severity::Warning, finding);
     }
     draft.write(&path(), fstab.render(), reasons.join("; "))
 }
