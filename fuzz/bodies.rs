@@ -111,10 +111,11 @@ pub fn kernel_modules(data: &[u8]) {
         let _ = archive.file(&format!("lib/modules/6.1.0/{name}"), 0o644, content);
     }
     let archive = archive.finish();
-    // Aliases that are no text do not come through a text file and back.
+    // Aliases that are no text do not come through a text file and back, nor do paths that an
+    // archive holds in another spelling.
     let sound = files
         .iter()
-        .all(|(name, content)| name.ends_with(".bin") || content.is_ascii());
+        .all(|(name, content)| name.ends_with(".bin") || is_plain(content));
     extend(
         &archive,
         &Tree {
@@ -443,6 +444,20 @@ impl ModuleTree for Tree<'_> {
             None => None,
         })
     }
+}
+
+/// Printable text whose paths are all relative and as short as they can be.
+fn is_plain(text: &[u8]) -> bool {
+    let relative = |word: &&[u8]| {
+        let mut parts = word.split(|byte| *byte == b'/');
+        !word.contains(&b'/') || parts.all(|part| !matches!(part, b"" | b"." | b".."))
+    };
+    let words = text.split(|byte| byte.is_ascii_whitespace() || *byte == b':');
+    let printable = |byte: &u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\n');
+    text.iter().all(printable)
+        && words
+            .filter(|word| !word.is_empty())
+            .all(|word| relative(&word))
 }
 
 /// Reads an initramfs and extends it; with a sound tree the result has the drivers.
