@@ -6,7 +6,9 @@ use thiserror::Error;
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum Finding {
-    /// The primary GPT cannot be used; everything comes from the backup.
+    /// The primary GPT cannot be used; everything comes from the backup. Linux looks at the backup
+    /// of a damaged primary only when it is started with the parameter `gpt`, so such a disk does
+    /// not boot as it is (`find_valid_gpt` in block/partitions/efi.c).
     #[error("the primary GPT is damaged ({primary}); the backup was used")]
     BackupUsed {
         /// What is wrong with the primary.
