@@ -147,7 +147,14 @@ impl Assignments {
     /// Puts a line of shell, with its line end, at the end of the file.
     pub fn append_line(&mut self, line: &str) {
         let mut bytes = self.render();
+        let last_line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let backslashes = last_line.iter().rev().take_while(|byte| **byte == b'\\');
+        let goes_on = backslashes.count() % 2 == 1;
         if !bytes.is_empty() && !bytes.ends_with(b"\n") {
+            bytes.push(b'\n');
+        }
+        if goes_on {
+            // The next line would be part of the last one: let that be an empty line.
             bytes.push(b'\n');
         }
         bytes.extend_from_slice(line.as_bytes());
@@ -403,5 +410,20 @@ mod tests {
         let mut file = Assignments::parse(b"A=1\nB=2 # two\n# c\nC=3");
         file.remove(|assignment| assignment.name() != "A");
         assert_eq!(file.render(), b"A=1\n# c\n");
+    }
+
+    #[test]
+    fn a_last_line_that_goes_on_does_not_swallow_what_is_appended() {
+        for text in ["A=1\\", "A=1\\\n", "A=1 \\\\\\"] {
+            let mut assignments = Assignments::parse(text.as_bytes());
+            assignments.set("B", "2");
+            let again = Assignments::parse(&assignments.render());
+            let found = again.iter().rfind(|assignment| assignment.name == "B");
+            assert_eq!(
+                found.map(Assignment::value).as_deref(),
+                Some("2"),
+                "{text:?}"
+            );
+        }
     }
 }
