@@ -52,10 +52,10 @@ impl Plan {
             }
         }
         self.check_space(guest)?;
+        guest.set_now(now);
         for change in &to_do {
             guest.check_editable(&change.path)?;
         }
-        guest.set_now(now);
         for change in to_do {
             tracing::debug!(path = %change.path, "changing");
             change.apply(guest)?;

@@ -217,7 +217,9 @@ impl Volume {
     /// # Errors
     /// Damaged descriptors.
     pub(crate) fn recount(&mut self) -> Result<(), Error> {
-        let (blocks, inodes) = self.count_free()?;
+        let (clusters, inodes) = self.count_free()?;
+        // Descriptors count clusters, the superblock blocks: the same without bigalloc.
+        let blocks = clusters.saturating_mul(self.superblock.cluster_blocks());
         self.superblock.set_free_blocks(blocks);
         self.superblock.set_free_inodes(inodes);
         Ok(())

@@ -19,6 +19,8 @@ pub struct Guest {
     /// The root first, then in the order of mounting.
     mounts: Vec<Mount>,
     findings: Vec<String>,
+    /// What changed nodes get as their time.
+    now: Option<Time>,
 }
 
 /// One file system of the guest and where it is mounted.
@@ -55,6 +57,7 @@ impl Guest {
             root: volume,
             mounts: vec![Mount::new(GuestPath::root(), Some(volume), file_system)],
             findings: Vec::new(),
+            now: None,
         }
     }
 

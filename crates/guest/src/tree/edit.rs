@@ -15,18 +15,15 @@ impl Guest {
     /// [`Error::Path`] with [`fs::Error::Unsupported`] that names what stands against it.
     pub fn check_editable(&mut self, path: &GuestPath) -> Result<(), Error> {
         let mount = self.mount_of(&self.canonical(path, true)?);
-        let edited = self.mounts[mount].file_system.edit();
-        edited.map(drop).map_err(at("edit", path))
+        self.edit(mount).map(drop).map_err(at("edit", path))
     }
 
-    /// The time that changed nodes get from now on, on every file system that can be edited.
+    /// The time that changed nodes get from now on.
+    ///
+    /// No file system is touched by this: the first edit of one may have to finish what its own
+    /// system left undone, and that must be committed.
     pub fn set_now(&mut self, now: Time) {
-        for mount in &mut self.mounts {
-            // What cannot be edited needs no time; an edit there reports why.
-            if let Ok(edit) = mount.file_system.edit() {
-                edit.set_now(now);
-            }
-        }
+        self.now = Some(now);
     }
 
     /// Makes a regular file.
@@ -189,9 +186,13 @@ impl Guest {
     }
 
     fn edit(&mut self, mount: usize) -> Result<&mut dyn FileSystemEdit, fs::Error> {
+        let now = self.now;
         let mount = &mut self.mounts[mount];
         let edit = mount.file_system.edit()?;
         mount.edited = true;
+        if let Some(now) = now {
+            edit.set_now(now);
+        }
         Ok(edit)
     }
 
