@@ -25,6 +25,7 @@ pub struct OpenOptions {
 pub struct Image {
     device: Arc<Chain>,
     layers: Vec<LayerInfo>,
+    files: Vec<PathBuf>,
 }
 
 /// One layer of an [`Image`].
@@ -52,6 +53,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, Error> {
     let mut opener = Opener {
         gate: &options.gate,
         seen: Vec::new(),
+        files: Vec::new(),
     };
     let mut layers: Vec<Arc<dyn Layer>> = Vec::new();
     let mut infos = Vec::new();
@@ -99,6 +101,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, Error> {
     Ok(Image {
         device: Arc::new(Chain::new(layers)),
         layers: infos,
+        files: opener.files,
     })
 }
 
@@ -121,6 +124,11 @@ impl Image {
     /// The image itself, then its parents.
     pub fn layers(&self) -> &[LayerInfo] {
         &self.layers
+    }
+
+    /// Every file that was opened: layers, extents and external data.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     fn top(&self) -> &LayerInfo {
@@ -150,12 +158,14 @@ pub(crate) struct Next {
 pub(crate) struct Opener<'g> {
     gate: &'g Gate,
     seen: Vec<Identity>,
+    files: Vec<PathBuf>,
 }
 
 impl Opener<'_> {
     fn first(&mut self, path: &Path) -> Result<ImageFile, Error> {
         let file = ImageFile::open(path)?;
         self.seen.push(file.identity());
+        self.files.push(path.to_owned());
         Ok(file)
     }
 
@@ -173,6 +183,7 @@ impl Opener<'_> {
             return Err(Error::corrupt(by, Damage::Cycle(name)));
         }
         self.seen.push(file.identity());
+        self.files.push(path);
         Ok(file)
     }
 }
