@@ -21,7 +21,8 @@ impl Store {
     /// Stores a block unless it is there; says whether it is new.
     pub(crate) fn put_block(&self, digest: &Digest, content: &[u8]) -> Result<bool, Error> {
         let path = self.block_path(digest);
-        if path.exists() {
+        // A crash of the host may have left a block that is not whole under its name.
+        if path.exists() && self.read_block(digest).is_ok() {
             return Ok(false);
         }
         let io = |source| Error::Io {

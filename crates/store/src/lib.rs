@@ -49,6 +49,8 @@ pub use write::Written;
 /// Bytes of a block: what the EBS direct APIs take.
 pub const BLOCK: u64 = 512 << 10;
 
+/// The largest EBS volume.
+const MAX_DISK: u64 = 64 << 40;
 /// The version of the directory's layout.
 const FORMAT: u32 = 1;
 const MARKER: &str = "rehost-store.json";

@@ -1,7 +1,7 @@
 //! A snapshot as a block device.
 
 use crate::index::{Digest, Index, hex};
-use crate::{BLOCK, Error, Manifest, SnapshotId, Store, manifest};
+use crate::{BLOCK, Error, FORMAT, MAX_DISK, Manifest, SnapshotId, Store, manifest};
 use block::{BlockRead, Extent, ExtentKind};
 use ondisk::width::{u64_of, usize_of};
 use sha2::{Digest as _, Sha256};
@@ -31,6 +31,14 @@ impl Store {
             });
         }
         let manifest: Manifest = manifest::read_json(&path)?;
+        let sound = manifest.format == FORMAT
+            && manifest.block_size == BLOCK
+            && manifest.id == *id
+            && manifest.disk_size <= MAX_DISK;
+        if !sound {
+            let what = "it is no manifest of this snapshot that this rehost reads".to_owned();
+            return Err(Error::Corrupt { path, what });
+        }
         let path = self.index_path(id);
         let bytes = std::fs::read(&path).map_err(|source| Error::Io {
             path: path.clone(),

@@ -2,12 +2,13 @@
 
 use crate::index::{Digest, Index, hex};
 use crate::manifest::{self, Manifest, SnapshotId};
-use crate::{BLOCK, Error, FORMAT, Store};
+use crate::{BLOCK, Error, FORMAT, MAX_DISK, Store};
 use block::{BlockRead, ExtentKind};
 use ondisk::width::{u64_of, usize_of};
 use ondisk::{Interrupt, Progress, Unit};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
 use std::fs::File;
 
 /// A snapshot that was made.
@@ -57,14 +58,18 @@ impl Store {
             )
             .collect::<Result<_, Error>>()?;
         let mut index = Index::default();
-        let mut new_blocks = 0;
+        // Two cores may have stored the same block at the same time.
+        let mut new_digests = BTreeSet::new();
         for (at, outcome) in outcomes {
             if let Outcome::Put { digest, new } = outcome {
                 index.0.push((at, digest));
-                new_blocks += u64::from(new);
+                if new {
+                    new_digests.insert(digest);
+                }
             }
         }
         let blocks = u64_of(index.0.len());
+        let new_blocks = u64_of(new_digests.len());
         let id = self.publish(&index, disk.size(), description)?;
         Ok(Written {
             id,
@@ -101,7 +106,7 @@ impl Store {
     ) -> Result<SnapshotId, Error> {
         let encoded = index.encode();
         let index_sha256 = hex(&Sha256::digest(&encoded));
-        let identity = format!("{disk_size} {index_sha256} {description}");
+        let identity = format!("{disk_size} {index_sha256}");
         let id = SnapshotId::of_digest(&hex(&Sha256::digest(identity.as_bytes())));
         let io = |error: rustix::io::Errno| Error::Io {
             path: self.dir.clone(),
@@ -151,9 +156,6 @@ fn blocks_with_data(disk: &dyn BlockRead) -> Result<Vec<u32>, Error> {
     }
     Ok(blocks)
 }
-
-/// The largest EBS volume.
-const MAX_DISK: u64 = 64 << 40;
 
 /// Whether a block holds zeros alone; written so that it compiles to wide words.
 fn is_zero(block: &[u8]) -> bool {
