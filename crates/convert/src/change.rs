@@ -3,7 +3,7 @@
 use crate::{Bytes, Digest, Error, State};
 use fs::NewNode;
 use guest::{Guest, GuestPath};
-use ondisk::width::u64_of;
+use ondisk::width::{u64_of, usize_of};
 use serde::{Deserialize, Serialize};
 
 /// What happens to one object, and why.
@@ -157,19 +157,18 @@ impl Change {
                 guest.write_at(path, *keep, &tail.0)?;
             }
             After::File { content, node } => {
-                let copied;
                 let bytes = match content {
-                    Content::Whole(bytes) => &bytes.0,
-                    Content::Copy { from, size, .. } => {
-                        copied = guest.read(from, *size)?.unwrap_or_default();
-                        &copied
-                    }
+                    Content::Whole(bytes) => bytes.0.as_slice(),
+                    Content::Copy { .. } => &[],
                     Content::Extend { .. } => unreachable!("handled above"),
                 };
                 if stays_file {
                     guest.replace_file(path, bytes)?;
                 } else {
                     guest.create_file(path, bytes, *node)?;
+                }
+                if let Content::Copy { from, size, .. } = content {
+                    copy(guest, from, path, *size)?;
                 }
             }
         }
@@ -181,4 +180,20 @@ impl Change {
         }
         Ok(())
     }
+}
+
+/// Copies `size` bytes in pieces: how large a file is, the guest says.
+fn copy(guest: &mut Guest, from: &GuestPath, to: &GuestPath, size: u64) -> Result<(), Error> {
+    const PIECE: u64 = 1 << 20;
+    let mut piece = vec![0; usize_of(size.min(PIECE))];
+    let mut at = 0;
+    while at < size {
+        let read = guest.read_range(from, at, &mut piece)?;
+        if read == 0 {
+            break;
+        }
+        guest.write_at(to, at, &piece[..read])?;
+        at += u64_of(read);
+    }
+    Ok(())
 }

@@ -42,6 +42,16 @@ pub enum Error {
         /// Bytes free.
         free: u64,
     },
+    /// A file is larger than any file of its kind.
+    #[error("{path} has {size} bytes, at most {cap} are accepted; look at it in the source")]
+    TooLarge {
+        /// The file.
+        path: GuestPath,
+        /// Its size in bytes.
+        size: u64,
+        /// The largest accepted size.
+        cap: u64,
+    },
     /// `--skip` names a rule that does not exist.
     #[error("there is no rule {0:?}; `rehost rules` lists them")]
     UnknownRule(String),

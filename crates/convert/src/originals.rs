@@ -42,17 +42,16 @@ pub(crate) fn keep(guest: &Guest, changes: Vec<Change>) -> Result<Vec<Change>, E
     let mut lines = Vec::new();
     for change in &changes {
         let original = original_of(&home, change);
-        if let Some((path, after)) = &original
-            && State::of(guest, path)? == State::Absent
-        {
-            make_parents(guest, path, &mut kept)?;
-            let reason = format!("{} is changed; this is the original", change.path);
-            kept.insert(
-                path.clone(),
-                new_change(path.clone(), after.clone(), reason),
-            );
+        let mut note = None;
+        if let Some((path, after)) = original {
+            let (path, there) = free_place(guest, &path, &change.before)?;
+            note = Some(path.to_string());
+            if !there {
+                make_parents(guest, &path, &mut kept)?;
+                let reason = format!("{} is changed; this is the original", change.path);
+                kept.insert(path.clone(), new_change(path, after, reason));
+            }
         }
-        let note = original.map(|(path, _)| path.to_string());
         lines.push(ReceiptLine {
             path: &change.path,
             before: without_content(&change.before),
@@ -116,6 +115,30 @@ fn original_of(home: &GuestPath, change: &Change) -> Option<(GuestPath, After)> 
         State::Absent | State::Dir { .. } | State::Special => return None,
     };
     Some((path, after))
+}
+
+/// The place, or the next one numbered, where nothing is kept yet or just this is: what an earlier
+/// conversion kept stays. Says whether it is there.
+fn free_place(
+    guest: &Guest,
+    wanted: &GuestPath,
+    original: &State,
+) -> Result<(GuestPath, bool), Error> {
+    let mut place = wanted.clone();
+    let mut number = 1_u32;
+    loop {
+        let found = State::of(guest, &place)?;
+        if found == State::Absent {
+            return Ok((place, false));
+        }
+        if found.same(original) {
+            return Ok((place, true));
+        }
+        number += 1;
+        let mut name = wanted.name().unwrap_or_default().to_vec();
+        name.extend_from_slice(format!(".{number}").as_bytes());
+        place = wanted.parent().unwrap_or_else(GuestPath::root).join(name);
+    }
 }
 
 /// For a file whose original is its own beginning: how to get it back.

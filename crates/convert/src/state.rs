@@ -99,6 +99,10 @@ impl State {
     /// Largest file content that a plan keeps for its diff.
     const KEPT_CONTENT: u64 = 256 << 10;
 
+    /// Largest file that a plan has anything to do with: some initramfs images have hundreds of
+    /// MiB, and the size of a sparse file costs its maker nothing.
+    const LARGEST: u64 = 2 << 30;
+
     /// Looks at what `path` itself is; a symbolic link is not followed.
     ///
     /// # Errors
@@ -174,6 +178,13 @@ fn digest_file(
     size: u64,
 ) -> Result<(Digest, Option<Bytes>), Error> {
     const PIECE: u64 = 1 << 20;
+    if size > State::LARGEST {
+        return Err(Error::TooLarge {
+            path: path.clone(),
+            size,
+            cap: State::LARGEST,
+        });
+    }
     let mut hasher = Sha256::new();
     let mut piece = vec![0; usize_of(size.min(PIECE))];
     let mut kept = Vec::new();

@@ -77,7 +77,13 @@ fn by_uuid(draft: &mut Draft<'_>) -> Result<(), Error> {
         let Some(volume) = facts.resolve(&spec).and_then(|id| facts.volume(id)) else {
             continue;
         };
-        let (true, Some(uuid)) = (name.depends_on_hardware(), &volume.uuid) else {
+        // A volume that cannot be looked into still has a name in the partition table.
+        let uuid = volume.uuid.as_ref().map(|uuid| format!("UUID={uuid}"));
+        let partuuid = volume
+            .partuuid
+            .as_ref()
+            .map(|uuid| format!("PARTUUID={uuid}"));
+        let (true, Some(lasting)) = (name.depends_on_hardware(), uuid.or(partuuid)) else {
             continue;
         };
         if !fits(&volume.content, &entry.vfstype()) {
@@ -90,7 +96,7 @@ fn by_uuid(draft: &mut Draft<'_>) -> Result<(), Error> {
             ));
             continue;
         }
-        entry.set_spec(&format!("UUID={uuid}"));
+        entry.set_spec(&lasting);
         names.push(spec);
     }
     for mismatch in mismatches {

@@ -1,8 +1,8 @@
 //! The guest's next kernel update makes a new initramfs: it has to hold the drivers too.
 //!
 //! initramfs-tools reads names from `/etc/initramfs-tools/modules`, dracut `add_drivers` from
-//! `/etc/dracut.conf.d`, mkinitcpio `MODULES` from its configuration. Names that a later kernel has
-//! built in, or does not have, are passed over by all of them.
+//! `/etc/dracut.conf.d`. Names that a later kernel has built in, or does not have, are passed over
+//! by both.
 
 use super::drivers::boot_drivers;
 use crate::{Draft, Error, Rule};

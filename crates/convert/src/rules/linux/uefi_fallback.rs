@@ -91,9 +91,9 @@ fn choose<'e>(facts: &Facts, esp: &'e Esp, suffix: &str) -> Option<(&'e EspVendo
     };
     let mut vendors: Vec<&EspVendor> = esp.vendors.iter().collect();
     vendors.sort_by_key(own);
-    for name in ["shim", "grub", "systemd-boot"] {
-        let name = format!("{name}{suffix}.efi");
-        for vendor in &vendors {
+    for vendor in &vendors {
+        for name in ["shim", "grub", "systemd-boot"] {
+            let name = format!("{name}{suffix}.efi");
             if let Some(found) = vendor.loaders.iter().find(|path| is_named(path, &name)) {
                 return Some((vendor, found.clone()));
             }

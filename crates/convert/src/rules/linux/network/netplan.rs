@@ -30,13 +30,7 @@ pub(super) fn with_dhcp(plans: &[&Netplan]) -> Option<String> {
     text.push_str("  ethernets:\n");
     let mut seen: Vec<&str> = Vec::new();
     for definition in definitions() {
-        // A card that was known by its hardware address alone can have any name.
-        let name = definition.name();
-        let id = if definition.is_wildcard() || name.is_none() {
-            &definition.id
-        } else {
-            name?
-        };
+        let id = key(definition);
         if seen.contains(&id) {
             continue;
         }
@@ -47,10 +41,12 @@ pub(super) fn with_dhcp(plans: &[&Netplan]) -> Option<String> {
             text.push_str(&format!("      addresses: [{}]\n", list.join(", ")));
             continue;
         }
-        if definition.is_wildcard() || name.is_none() {
+        if definition.is_wildcard() || definition.name().is_none() {
             text.push_str(&matching(definition));
         }
-        text.push_str(&asks(definition));
+        // netplan takes all definitions of a card together, in whichever files they are.
+        let same: Vec<&Definition> = definitions().filter(|other| key(other) == id).collect();
+        text.push_str(&asks(&same));
     }
     Some(text)
 }
@@ -68,7 +64,18 @@ fn is_fixed(definition: &Definition) -> bool {
         && (!definition.addresses.is_empty()
             || !definition.gateways.is_empty()
             || definition.match_mac.is_some()
+            // The drivers of the old cards are not those of EC2's.
+            || !definition.match_driver.is_empty()
             || definition.macaddress.is_some())
+}
+
+/// The name of a card, or of its definition: one that was known by its hardware address alone can
+/// have any name.
+fn key(definition: &Definition) -> &str {
+    match definition.name() {
+        Some(name) if !definition.is_wildcard() => name,
+        _ => &definition.id,
+    }
 }
 
 fn matching(definition: &Definition) -> String {
@@ -79,18 +86,22 @@ fn matching(definition: &Definition) -> String {
     }
 }
 
-fn asks(definition: &Definition) -> String {
+fn asks(definitions: &[&Definition]) -> String {
+    let any = |wanted: &dyn Fn(&Definition) -> bool| definitions.iter().any(|one| wanted(one));
     let fixed = |v6: bool| {
-        let mut addresses = definition.addresses.iter();
-        addresses.any(|address| address.contains(':') == v6)
+        any(&|one| {
+            one.addresses
+                .iter()
+                .any(|address| address.contains(':') == v6)
+        })
     };
     let mut text = String::new();
-    let v4 = definition.dhcp4 || fixed(false);
+    let v4 = any(&|one| one.dhcp4) || fixed(false);
     text.push_str(&format!("      dhcp4: {v4}\n"));
-    if definition.dhcp6 || fixed(true) {
+    if any(&|one| one.dhcp6) || fixed(true) {
         text.push_str("      dhcp6: true\n");
     }
-    if definition.optional {
+    if any(&|one| one.optional) {
         text.push_str("      optional: true\n");
     }
     text
@@ -121,6 +132,27 @@ mod tests {
 
     fn converted(text: &str) -> Option<String> {
         with_dhcp(&[&Netplan::parse(text).unwrap()])
+    }
+
+    #[test]
+    fn what_two_files_say_of_a_card_is_taken_together() {
+        let installer = "network:\n  ethernets:\n    ens160: {dhcp4: false, optional: true}\n";
+        let fixed = "network:\n  ethernets:\n    ens160: {addresses: [10.0.0.5/24]}\n";
+        let plans = [installer, fixed].map(|text| Netplan::parse(text).unwrap());
+        let text = with_dhcp(&[&plans[0], &plans[1]]).unwrap();
+        assert!(
+            text.contains("\"ens160\":\n      dhcp4: true\n      optional: true\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_card_known_by_its_old_driver_is_known_by_its_name() {
+        let text =
+            converted("network:\n  ethernets:\n    lan: {match: {driver: vmxnet3}, dhcp4: true}\n");
+        let text = text.unwrap();
+        assert!(text.contains("name: \"e*\"\n      dhcp4: true\n"), "{text}");
+        assert_eq!(converted(&text), None, "the result is left alone");
     }
 
     #[test]

@@ -14,7 +14,7 @@ const PORTS: [&str; 9] = [
     "IPVLAN",
     "BatmanAdvanced",
 ];
-const HARDWARE: [&str; 2] = ["MACAddress", "PermanentMACAddress"];
+const HARDWARE: [&str; 4] = ["MACAddress", "PermanentMACAddress", "Driver", "Path"];
 
 /// The file with DHCP in place of fixed addresses; none if it is right as it is.
 pub(super) fn with_dhcp(bytes: &[u8]) -> Option<Vec<u8>> {
