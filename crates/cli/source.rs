@@ -35,7 +35,7 @@ pub(crate) fn open(images: &[String], args: &SourceArgs) -> Result<Opened> {
             Source::File(path) => {
                 let image = image::open(path, &options)
                     .with_context(|| format!("cannot open {}", path.display()))?;
-                files.extend(image.layers().iter().map(|layer| layer.path.clone()));
+                files.extend_from_slice(image.files());
                 image.device()
             }
             Source::Snapshot { store, id } => {

@@ -4,7 +4,7 @@ use super::options;
 use crate::args::ConvertArgs;
 use crate::blueprint::{Blueprint, BootMode};
 use crate::exit::Unconvertible;
-use crate::locator::Destination;
+use crate::locator::{Destination, Source};
 use crate::source::Opened;
 use crate::terminal::{Colour, Terminal};
 use crate::{output, source};
@@ -76,10 +76,18 @@ pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
     };
     let several = jobs.len() > 1 || jobs.iter().any(|job| job.images.len() > 1);
     let target = Target::new(destination, several, args)?;
+    let opened = jobs
+        .iter()
+        .map(|job| source::open(&job.images, &args.source));
+    let opened: Vec<_> = opened.collect();
+    let places = Places::claim(&jobs, &opened, &target)?;
     let results: Vec<_> = jobs
         .par_iter()
-        .map(|job| {
-            let report = convert(job, args, &target, now, terminal);
+        .zip(opened)
+        .zip(places.0)
+        .map(|((job, opened), paths)| {
+            let report = opened
+                .and_then(|opened| convert(job, &opened, &paths, args, &target, now, terminal));
             report.with_context(|| format!("{} was not converted", job.name))
         })
         .collect();
@@ -215,13 +223,13 @@ impl Target {
 
 fn convert(
     job: &Job,
+    opened: &Opened,
+    paths: &[PathBuf],
     args: &ConvertArgs,
     target: &Target,
     now: Option<Time>,
     terminal: &Terminal,
 ) -> Result<Report> {
-    let opened = source::open(&job.images, &args.source)?;
-    let paths = paths(&opened, target)?;
     let mut report = Report {
         machine: job.name.clone(),
         os: None,
@@ -229,7 +237,7 @@ fn convert(
         findings: Vec::new(),
         outputs: Vec::new(),
     };
-    match convert_guest(job, &opened, args.source.root.as_deref(), now) {
+    match convert_guest(job, opened, args.source.root.as_deref(), now) {
         Ok(conversion) => {
             report.os = Some(conversion.plan.guest.os);
             report.findings = conversion.plan.findings;
@@ -254,9 +262,15 @@ fn convert(
     let disks = opened.machine.disks();
     let outputs: Vec<_> = disks
         .par_iter()
-        .zip(&paths)
+        .zip(paths)
         .map(|(disk, path)| write(&disk.name, &*disk.overlay, path, target, terminal))
         .collect();
+    if outputs.iter().any(Result::is_err) && !target.overwrite {
+        // Disks of one machine belong together: none stays without the others.
+        for output in outputs.iter().flatten() {
+            output.remove();
+        }
+    }
     report.outputs = outputs.into_iter().collect::<Result<_>>()?;
     Ok(report)
 }
@@ -291,38 +305,73 @@ fn convert_guest(
     Ok(conversion)
 }
 
-/// The path of each disk's output; checked before anything is written.
-fn paths(opened: &Opened, target: &Target) -> Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for source in &opened.sources {
-        paths.push(match &target.place {
-            Place::File(path) => path.clone(),
-            Place::Dir(dir) => dir.join(format!("{}.{}", source.stem(), target.ending())),
-            Place::Store(store) => store.dir().to_owned(),
-        });
-    }
-    if let Place::Store(_) = target.place {
-        return Ok(paths);
-    }
-    let mut seen = BTreeSet::new();
-    for path in &paths {
-        if !seen.insert(path) {
-            bail!(
-                "two disks would both be written to {}; rename one",
-                path.display()
+/// The paths of the outputs of each job.
+struct Places(Vec<Vec<PathBuf>>);
+
+impl Places {
+    /// Gives every disk of every machine its path, before anything is written: no two of them the
+    /// same, and none a file that any machine is read from.
+    fn claim(jobs: &[Job], opened: &[Result<Opened>], target: &Target) -> Result<Self> {
+        let mut sources: Vec<PathBuf> = Vec::new();
+        for (job, opened) in jobs.iter().zip(opened) {
+            sources.extend(job.images.iter().map(PathBuf::from));
+            sources.extend(
+                opened
+                    .iter()
+                    .flat_map(|opened| opened.files.iter().cloned()),
             );
         }
-        if is_source(path, &opened.files) {
-            bail!(
-                "{} is a source and is never written; name another output",
-                path.display()
-            );
+        let mut seen = BTreeSet::new();
+        let mut places = Vec::new();
+        for opened in opened {
+            let paths = opened
+                .as_ref()
+                .map_or_else(|_| Vec::new(), |opened| paths(opened, target));
+            for path in &paths {
+                if let Place::Store(_) = target.place {
+                    break;
+                }
+                if !seen.insert(path.clone()) {
+                    bail!(
+                        "two disks would both be written to {}; rename one",
+                        path.display()
+                    );
+                }
+                if is_source(path, &sources) {
+                    bail!(
+                        "{} is a source and is never written; name another output",
+                        path.display()
+                    );
+                }
+                if path.exists() && !target.overwrite {
+                    bail!("{} exists; --force replaces it", path.display());
+                }
+            }
+            places.push(paths);
         }
-        if path.exists() && !target.overwrite {
-            bail!("{} exists; --force replaces it", path.display());
+        Ok(Self(places))
+    }
+}
+
+/// The path of each disk's output.
+fn paths(opened: &Opened, target: &Target) -> Vec<PathBuf> {
+    let path = |source: &Source| match &target.place {
+        Place::File(path) => path.clone(),
+        Place::Dir(dir) => dir.join(format!("{}.{}", source.stem(), target.ending())),
+        Place::Store(store) => store.dir().to_owned(),
+    };
+    opened.sources.iter().map(path).collect()
+}
+
+impl Output {
+    /// Takes back a file that was published a moment ago.
+    fn remove(&self) {
+        if let Self::File { path, .. } = self
+            && let Err(error) = std::fs::remove_file(path)
+        {
+            tracing::warn!(path = %path.display(), %error, "cannot be removed");
         }
     }
-    Ok(paths)
 }
 
 fn is_source(path: &Path, sources: &[PathBuf]) -> bool {
