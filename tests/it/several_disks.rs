@@ -167,3 +167,89 @@ fn a_disk_without_a_guest_is_copied_only_if_that_is_allowed() {
     ran.ok();
     assert_same(&source, &out);
 }
+
+#[test]
+fn no_source_of_any_machine_is_an_output() {
+    let dir = temp();
+    let [a, b] = ["a", "b"].map(|name| {
+        let path = dir.path().join(name).join("web1.raw");
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        fs::copy(phony(&["debian12"]), &path).unwrap();
+        path
+    });
+    let source = phony(&["debian12"]);
+    let said = rehost![
+        "convert",
+        "--each",
+        "--force",
+        &a,
+        &b,
+        "-o",
+        b.parent().unwrap()
+    ]
+    .failed(1);
+    assert!(said.contains("is a source"), "{said}");
+    assert_same(&b, &source);
+    let out = dir.path().join("out");
+    let said = rehost!["convert", "--each", &a, &b, "-o", &out].failed(1);
+    assert!(
+        said.contains("two disks would both be written to"),
+        "{said}"
+    );
+    assert!(names(&out).is_empty());
+}
+
+#[test]
+fn an_extent_of_a_source_is_a_source() {
+    let dir = temp();
+    let path = dir.path().join("d.vmdk");
+    let mut qemu = Command::new("qemu-img");
+    qemu.args(["convert", "-O", "vmdk", "-o", "subformat=monolithicFlat"]);
+    tool(qemu.arg(phony(&["debian12"])).arg(&path));
+    let extent = dir.path().join("d-flat.vmdk");
+    let before = dir.path().join("before");
+    fs::copy(&extent, &before).unwrap();
+    let said = rehost![
+        "convert",
+        "--force",
+        "--to-format",
+        "raw",
+        &path,
+        "-o",
+        &extent
+    ]
+    .failed(1);
+    assert!(said.contains("is a source"), "{said}");
+    assert_same(&extent, &before);
+}
+
+#[test]
+fn a_file_system_that_no_rule_changes_stays_as_it_is() {
+    let dir = temp();
+    // A file that was open and deleted when the disk was taken: the next mount frees it.
+    let orphan = {
+        ext4(dir.path());
+        let path = dir.path().join("ext4");
+        let content = dir.path().join("content");
+        fs::write(&content, [7; 50_000]).unwrap();
+        let write = format!("write {} orphan", content.display());
+        for request in [
+            write.as_str(),
+            "set_inode_field orphan links_count 0",
+            "unlink orphan",
+            "set_super_value last_orphan 12",
+        ] {
+            tool(
+                Command::new("debugfs")
+                    .args(["-w", "-R", request])
+                    .arg(&path),
+            );
+        }
+        fs::read(path).unwrap()
+    };
+    let data = dir.path().join("data.img");
+    disk(&data, &[orphan]);
+    let out = dir.path().join("out");
+    rehost!["convert", phony(&["debian12"]), &data, "-o", &out].ok();
+    assert_same(&out.join("data.raw"), &data);
+}
