@@ -253,3 +253,21 @@ fn a_file_system_that_no_rule_changes_stays_as_it_is() {
     rehost!["convert", phony(&["debian12"]), &data, "-o", &out].ok();
     assert_same(&out.join("data.raw"), &data);
 }
+
+#[test]
+fn an_unconverted_disk_is_copied_as_it_is_even_with_a_dirty_journal() {
+    let dir = temp();
+    ext4(dir.path());
+    let path = dir.path().join("ext4");
+    let request = "feature needs_recovery";
+    tool(
+        Command::new("debugfs")
+            .args(["-w", "-R", request])
+            .arg(&path),
+    );
+    let data = dir.path().join("data.img");
+    disk(&data, &[fs::read(&path).unwrap()]);
+    let out = dir.path().join("out.raw");
+    rehost!["convert", "--allow-unconverted", &data, "-o", &out].ok();
+    assert_same(&out, &data);
+}

@@ -237,6 +237,7 @@ fn convert(
         findings: Vec::new(),
         outputs: Vec::new(),
     };
+    let mut converted = true;
     match convert_guest(job, opened, args.source.root.as_deref(), now) {
         Ok(conversion) => {
             report.os = Some(conversion.plan.guest.os);
@@ -248,6 +249,7 @@ fn convert(
             }));
         }
         Err(error) if args.allow_unconverted && error.is::<Unconvertible>() => {
+            converted = false;
             let text = format!("the disks are written as they are: {error}");
             let rule = "convert".to_owned();
             report.findings.push(Finding {
@@ -263,7 +265,15 @@ fn convert(
     let outputs: Vec<_> = disks
         .par_iter()
         .zip(paths)
-        .map(|(disk, path)| write(&disk.name, &*disk.overlay, path, target, terminal))
+        .map(|(disk, path)| {
+            // Looking for a guest replays journals into the overlay: "as they are" is below it.
+            let device: &dyn BlockRead = if converted {
+                &*disk.overlay
+            } else {
+                disk.overlay.base()
+            };
+            write(&disk.name, device, path, target, terminal)
+        })
         .collect();
     if outputs.iter().any(Result::is_err) && !target.overwrite {
         // Disks of one machine belong together: none stays without the others.
