@@ -1,7 +1,7 @@
 //! Layers over each other as one device.
 
 use crate::Error;
-use crate::layer::{Layer, State};
+use crate::layer::{Layer, Run, State};
 use block::{BlockRead, Extent, ExtentKind};
 use ondisk::width::{u64_of, usize_of};
 use std::sync::Arc;
@@ -50,22 +50,30 @@ impl Chain {
         Ok(())
     }
 
-    /// The run from `offset` on, through every layer.
-    fn run(&self, offset: u64) -> Result<(u64, ExtentKind), Error> {
+    /// The run from `offset` on, which is on the disk, through every layer: its length, its state
+    /// and the number of the layer that decided it. A run that no layer knows is of `Parent`.
+    pub(crate) fn run(&self, offset: u64) -> Result<(Run, usize), Error> {
         let mut len = self.size.saturating_sub(offset);
+        let mut depth = 0_usize;
         for layer in &self.layers {
             if offset >= layer.size() {
-                return Ok((len, ExtentKind::Zero));
+                break;
             }
             let run = layer.map(offset, len)?;
             len = len.min(run.len);
-            match run.state {
-                State::Data(_) => return Ok((len, ExtentKind::Data)),
-                State::Zero => return Ok((len, ExtentKind::Zero)),
-                State::Parent => {}
+            if run.state != State::Parent {
+                let state = run.state;
+                return Ok((Run { len, state }, depth));
             }
+            depth = depth.saturating_add(1);
         }
-        Ok((len, ExtentKind::Zero))
+        let state = State::Parent;
+        Ok((Run { len, state }, depth))
+    }
+
+    /// The layer with a number that [`run`](Self::run) gave.
+    pub(crate) fn layer(&self, depth: usize) -> Option<&dyn Layer> {
+        self.layers.get(depth).map(|layer| &**layer)
     }
 
     fn check(&self, offset: u64, len: u64) -> Result<(), block::Error> {
@@ -92,10 +100,13 @@ impl BlockRead for Chain {
 
     fn extent_at(&self, offset: u64) -> Result<Extent, block::Error> {
         self.check(offset, 1)?;
-        let (len, kind) = self.run(offset).map_err(|e| e.at(offset))?;
+        let (run, _) = self.run(offset).map_err(|e| e.at(offset))?;
         Ok(Extent {
-            range: offset..offset.saturating_add(len),
-            kind,
+            range: offset..offset.saturating_add(run.len),
+            kind: match run.state {
+                State::Data(_) => ExtentKind::Data,
+                State::Zero | State::Parent => ExtentKind::Zero,
+            },
         })
     }
 

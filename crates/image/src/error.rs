@@ -1,5 +1,6 @@
 //! Why an image could not be opened, read or written.
 
+use crate::content_id::ContentId;
 use crate::format::Foreign;
 use crate::{Format, qcow2, vmdk};
 use std::io;
@@ -95,6 +96,11 @@ pub(crate) enum Damage {
     TooLarge(#[from] ondisk::cap::TooLarge),
     #[error("the file refers to itself through {0}")]
     Cycle(String),
+    #[error("its content id is {}, but its child was made over {expected}", found_id(.found))]
+    ParentChanged {
+        expected: ContentId,
+        found: Option<ContentId>,
+    },
     #[error(
         "the compressed {unit} at guest offset {guest} (byte {offset}) cannot be expanded: {why}"
     )]
@@ -108,6 +114,10 @@ pub(crate) enum Damage {
     Qcow2(#[from] qcow2::Damage),
     #[error(transparent)]
     Vmdk(#[from] vmdk::Damage),
+}
+
+fn found_id(found: &Option<ContentId>) -> String {
+    found.map_or_else(|| "absent".to_owned(), |id| id.to_string())
 }
 
 /// What is legal in an image but not supported.

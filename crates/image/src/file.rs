@@ -8,22 +8,27 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// A regular file or block device that an image consists of.
+/// A regular file or block device that an image consists of, or a part of one: the member of an
+/// archive. Offsets count from where the part starts.
 #[derive(Debug)]
 pub(crate) struct ImageFile {
-    file: File,
+    file: Arc<File>,
     path: PathBuf,
+    /// Where the part starts in the host's file.
+    start: u64,
     len: u64,
     identity: Identity,
     block_device: bool,
 }
 
-/// Tells files apart whatever they are called: device and inode number.
+/// Tells files apart whatever they are called: device and inode number, and where a part starts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Identity {
     dev: u64,
     ino: u64,
+    start: u64,
 }
 
 /// A run of a file with one state on the host.
@@ -40,22 +45,50 @@ impl ImageFile {
         // Without NONBLOCK a named pipe would wait for its writer before it can be refused.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
-        let stat = rustix::fs::fstat(&fd).map_err(failed)?;
+        Self::of(File::from(fd), path)
+    }
+
+    /// Takes a file that is open, for instance one without a name; `path` is for messages.
+    pub(crate) fn of(file: File, path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::io(path, "open", source);
+        let stat = rustix::fs::fstat(&file).map_err(failed)?;
         let file_type = FileType::from_raw_mode(stat.st_mode);
         let block_device = file_type == FileType::BlockDevice;
         if !block_device && file_type != FileType::RegularFile {
             return Err(Error::unsupported(path, Feature::FileType));
         }
-        let len = rustix::fs::seek(&fd, SeekFrom::End(0)).map_err(failed)?;
+        let len = rustix::fs::seek(&file, SeekFrom::End(0)).map_err(failed)?;
         Ok(Self {
-            file: File::from(fd),
+            file: Arc::new(file),
             path: path.to_owned(),
+            start: 0,
             len,
             identity: Identity {
                 dev: stat.st_dev,
                 ino: stat.st_ino,
+                start: 0,
             },
             block_device,
+        })
+    }
+
+    /// The `len` bytes from `start` on as a file of their own, which is called `path`.
+    pub(crate) fn part(&self, path: PathBuf, start: u64, len: u64) -> Result<Self, Error> {
+        match start.checked_add(len) {
+            Some(end) if end <= self.len => {}
+            _ => return Err(self.truncated(start, len)),
+        }
+        let start = self.start.saturating_add(start);
+        Ok(Self {
+            file: self.file.clone(),
+            path,
+            start,
+            len,
+            identity: Identity {
+                start,
+                ..self.identity
+            },
+            block_device: self.block_device,
         })
     }
 
@@ -82,19 +115,26 @@ impl ImageFile {
 
     /// Fills `buf`, or says that the file is too short.
     pub(crate) fn read_exact(&self, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
+        let len = u64_of(buf.len());
+        let at = match offset.checked_add(len) {
+            Some(end) if end <= self.len => self.start.saturating_add(offset),
+            _ => return Err(self.truncated(offset, len)),
+        };
         self.file
-            .read_exact_at(buf, offset)
+            .read_exact_at(buf, at)
             .map_err(|source| match source.kind() {
-                io::ErrorKind::UnexpectedEof => Error::corrupt(
-                    &self.path,
-                    Damage::Truncated {
-                        offset,
-                        len: u64_of(buf.len()),
-                        end: self.file.metadata().map_or(self.len, |m| m.len()),
-                    },
-                ),
+                // It became shorter after it was opened.
+                io::ErrorKind::UnexpectedEof => self.truncated(offset, len),
                 _ => Error::io(&self.path, "read", source),
             })
+    }
+
+    fn truncated(&self, offset: u64, len: u64) -> Error {
+        let now = self.file.metadata().ok().filter(|_| !self.block_device);
+        let end = now.map_or(self.len, |meta| {
+            self.len.min(meta.len().saturating_sub(self.start))
+        });
+        Error::corrupt(&self.path, Damage::Truncated { offset, len, end })
     }
 
     /// Fills `buf` as far as the file goes, and says how far that was.
@@ -115,15 +155,16 @@ impl ImageFile {
         if self.block_device {
             return data;
         }
+        let from = self.start.saturating_add(offset);
         // Positions of the file cursor are not used, so threads may seek at the same time.
-        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
-            Ok(at) if at > offset => HostRun {
-                len: at.saturating_sub(offset).min(rest),
+        match rustix::fs::seek(&self.file, SeekFrom::Data(from)) {
+            Ok(at) if at > from => HostRun {
+                len: at.saturating_sub(from).min(rest),
                 hole: true,
             },
-            Ok(_) => match rustix::fs::seek(&self.file, SeekFrom::Hole(offset)) {
-                Ok(end) if end > offset => HostRun {
-                    len: end.saturating_sub(offset).min(rest),
+            Ok(_) => match rustix::fs::seek(&self.file, SeekFrom::Hole(from)) {
+                Ok(end) if end > from => HostRun {
+                    len: end.saturating_sub(from).min(rest),
                     hole: false,
                 },
                 _ => data,
@@ -139,6 +180,7 @@ impl ImageFile {
     }
 
     fn still_as_long(&self) -> bool {
-        self.file.metadata().is_ok_and(|m| m.len() >= self.len)
+        let end = self.start.saturating_add(self.len);
+        self.file.metadata().is_ok_and(|m| m.len() >= end)
     }
 }

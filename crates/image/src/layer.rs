@@ -1,6 +1,7 @@
 //! One layer of an image, before its parents are looked at.
 
 use crate::Error;
+use crate::file::ImageFile;
 use std::fmt::Debug;
 
 /// One image file (with the files that belong to it) of a chain.
@@ -26,6 +27,9 @@ pub(crate) trait Layer: Debug + Send + Sync {
 
     /// Reads bytes at a place that the layer gave; `buf` ends inside the run.
     fn read(&self, place: &Place, buf: &mut [u8]) -> Result<(), Error>;
+
+    /// The file with a number that a [`Place`] has.
+    fn file(&self, number: usize) -> Option<&ImageFile>;
 }
 
 /// A run of guest bytes with one state.

@@ -1,11 +1,14 @@
 //! Opening an image with everything that belongs to it.
 
 use crate::chain::Chain;
+use crate::content_id::ContentId;
 use crate::error::{Damage, Feature};
 use crate::file::{Identity, ImageFile};
 use crate::format::probe_file;
 use crate::layer::Layer;
+use crate::map::Mappings;
 use crate::raw::RawLayer;
+use crate::salvage::{LostRange, Salvage};
 use crate::{Error, Format, Gate, qcow2, vmdk};
 use block::BlockRead;
 use std::path::{Path, PathBuf};
@@ -18,12 +21,20 @@ pub struct OpenOptions {
     pub format: Option<Format>,
     /// Which files the image may name.
     pub gate: Gate,
+    /// The internal snapshot of a qcow2 image that is read instead of its current state, by name
+    /// or by number (`id`).
+    pub snapshot: Option<String>,
+    /// Whether reading goes on over damage: what cannot be read becomes zeros, and is listed by
+    /// [`Image::lost`]. Without it such a read is an error.
+    pub salvage: bool,
 }
 
 /// An open image: the disk as its guest saw it.
 #[derive(Clone, Debug)]
 pub struct Image {
-    device: Arc<Chain>,
+    chain: Arc<Chain>,
+    /// Lies over the chain if the image was opened so.
+    salvage: Option<Arc<Salvage>>,
     layers: Vec<LayerInfo>,
     files: Vec<PathBuf>,
 }
@@ -37,6 +48,26 @@ pub struct LayerInfo {
     pub format: Format,
     /// Bytes of the disk as this layer knows it.
     pub virtual_size: u64,
+    /// What the format says about this layer: cluster size, compression, kind of VMDK…
+    pub details: Vec<Detail>,
+}
+
+/// A fact about a layer that only its format has.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Detail {
+    /// In kebab case: `cluster-size`.
+    pub name: &'static str,
+    /// For people; sizes are in bytes.
+    pub value: String,
+}
+
+impl Detail {
+    pub(crate) fn new(name: &'static str, value: impl ToString) -> Self {
+        Self {
+            name,
+            value: value.to_string(),
+        }
+    }
 }
 
 /// Most layers of a chain, the image itself included.
@@ -52,6 +83,8 @@ const MAX_LAYERS: usize = 32;
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, Error> {
     let mut opener = Opener {
         gate: &options.gate,
+        snapshot: options.snapshot.as_deref(),
+        salvage: options.salvage,
         seen: Vec::new(),
         files: Vec::new(),
     };
@@ -81,25 +114,43 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, Error> {
                 layer: Arc::new(RawLayer::new(file)),
                 parent: None,
                 content_id: None,
+                details: Vec::new(),
             },
             Format::Qcow2 => qcow2::open(file, &mut opener)?,
             Format::Vmdk => vmdk::open(file, &mut opener)?,
         };
+        if let Some(name) = opener.snapshot.take() {
+            return Err(Error::Options {
+                reason: format!(
+                    "snapshot {name:?}: only qcow2 images have snapshots inside, {} is {format}",
+                    path.display()
+                ),
+            });
+        }
         if let Some(expected) = content_id
             && opened.content_id != Some(expected)
         {
-            return Err(vmdk::parent_changed(&path, expected, opened.content_id));
+            let found = opened.content_id;
+            return Err(Error::corrupt(
+                &path,
+                Damage::ParentChanged { expected, found },
+            ));
         }
         infos.push(LayerInfo {
             virtual_size: opened.layer.size(),
             path,
             format,
+            details: opened.details,
         });
         layers.push(opened.layer);
         next = opened.parent;
     }
+    let chain = Arc::new(Chain::new(layers));
     Ok(Image {
-        device: Arc::new(Chain::new(layers)),
+        salvage: options
+            .salvage
+            .then(|| Arc::new(Salvage::new(chain.clone()))),
+        chain,
         layers: infos,
         files: opener.files,
     })
@@ -108,7 +159,23 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, Error> {
 impl Image {
     /// The disk.
     pub fn device(&self) -> Arc<dyn BlockRead> {
-        self.device.clone()
+        match &self.salvage {
+            Some(salvage) => salvage.clone(),
+            None => self.chain.clone(),
+        }
+    }
+
+    /// Walks the disk as runs that are kept in one place, in ascending order.
+    pub fn mappings(&self) -> Mappings<'_> {
+        Mappings::new(&self.chain)
+    }
+
+    /// The ranges of the disk that could not be read so far, ascending; empty unless the image was
+    /// opened with [`OpenOptions::salvage`].
+    pub fn lost(&self) -> Vec<LostRange> {
+        self.salvage
+            .as_ref()
+            .map_or_else(Vec::new, |salvage| salvage.lost())
     }
 
     /// What the image was opened as.
@@ -142,7 +209,8 @@ pub(crate) struct Opened {
     pub(crate) layer: Arc<dyn Layer>,
     pub(crate) parent: Option<Next>,
     /// By which children know that this is the content they were made over.
-    pub(crate) content_id: Option<u32>,
+    pub(crate) content_id: Option<ContentId>,
+    pub(crate) details: Vec<Detail>,
 }
 
 /// The next file of a chain.
@@ -151,12 +219,16 @@ pub(crate) struct Next {
     /// As the child says it, if it does.
     pub(crate) format: Option<Format>,
     /// The content id that the child expects.
-    pub(crate) content_id: Option<u32>,
+    pub(crate) content_id: Option<ContentId>,
 }
 
 /// Opens the files that an image names, each once.
 pub(crate) struct Opener<'g> {
     gate: &'g Gate,
+    /// The snapshot that is wanted of the first layer; a format that knows snapshots takes it.
+    pub(crate) snapshot: Option<&'g str>,
+    /// Whether damage that a read would find may pass when the image is opened.
+    pub(crate) salvage: bool,
     seen: Vec<Identity>,
     files: Vec<PathBuf>,
 }

@@ -40,6 +40,7 @@ pub(crate) fn open(file: ImageFile, opener: &mut Opener) -> Result<Opened, Error
         layer: Arc::new(Qcow2Layer::new(file, data_file, &header)?),
         parent,
         content_id: None,
+        details: Vec::new(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! A qcow2 image as a layer.
 
 use super::header::Header;
-use super::metadata::Tables;
+use super::metadata::{self, Tables};
 use crate::Error;
 use crate::file::ImageFile;
 use crate::granules::{Granules, Stream};
@@ -59,6 +59,14 @@ impl Layer for Qcow2Layer {
             }),
             (None, Some(data_file)) => data_file.read_exact(place.offset, buf),
             (None, None) => self.file.read_exact(place.offset, buf),
+        }
+    }
+
+    fn file(&self, number: usize) -> Option<&ImageFile> {
+        match number {
+            metadata::IMAGE => Some(&self.file),
+            metadata::DATA_FILE => self.data_file.as_ref(),
+            _ => None,
         }
     }
 }

@@ -47,6 +47,10 @@ impl Layer for RawLayer {
     fn read(&self, place: &Place, buf: &mut [u8]) -> Result<(), Error> {
         self.file.read_exact(place.offset, buf)
     }
+
+    fn file(&self, number: usize) -> Option<&ImageFile> {
+        (number == 0).then_some(&self.file)
+    }
 }
 
 fn stored(offset: u64) -> State {

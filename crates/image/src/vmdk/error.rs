@@ -5,8 +5,6 @@ use thiserror::Error;
 /// A rule of the format that was broken.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub(crate) enum Damage {
-    #[error("its content id is {}, but its child was made over {expected:08x}", id(.found))]
-    ParentChanged { expected: u32, found: Option<u32> },
     #[error("it begins with neither a sparse header nor a descriptor")]
     Magic,
     #[error("the extent {0:?} has no sparse header")]
@@ -63,8 +61,4 @@ pub(crate) enum Feature {
     EmbeddedExtents(usize),
     #[error("it is one extent of a split disk; open the disk's descriptor file instead")]
     ExtentAlone,
-}
-
-fn id(found: &Option<u32>) -> String {
-    found.map_or_else(|| "absent".to_owned(), |id| format!("{id:08x}"))
 }

@@ -10,7 +10,8 @@ mod read;
 
 pub(crate) use error::{Damage, Feature};
 
-use crate::error::{Damage as AnyDamage, Feature as AnyFeature};
+use crate::content_id::ContentId;
+use crate::error::Feature as AnyFeature;
 use crate::file::ImageFile;
 use crate::open::{Next, Opened, Opener};
 use crate::{Error, Format};
@@ -18,7 +19,6 @@ use descriptor::Descriptor;
 use header::Header;
 use ondisk::cap;
 use read::{SparseExtent, VmdkLayer};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Most bytes of a descriptor file.
@@ -63,7 +63,8 @@ pub(crate) fn open(file: ImageFile, opener: &mut Opener) -> Result<Opened, Error
     Ok(Opened {
         layer: Arc::new(layer),
         parent: open_parent(&file, &descriptor, opener)?,
-        content_id: descriptor.cid,
+        content_id: descriptor.cid.map(ContentId::Vmdk),
+        details: Vec::new(),
     })
 }
 
@@ -90,7 +91,8 @@ fn open_sparse(file: ImageFile, opener: &mut Opener) -> Result<Opened, Error> {
     Ok(Opened {
         layer: Arc::new(VmdkLayer::monolithic(SparseExtent::new(file, &header)?)),
         parent,
-        content_id: descriptor.cid,
+        content_id: descriptor.cid.map(ContentId::Vmdk),
+        details: Vec::new(),
     })
 }
 
@@ -105,14 +107,6 @@ fn open_parent(
     Ok(Some(Next {
         file: opener.named(file.path(), parent.hint.as_bytes(), "parent")?,
         format: Some(Format::Vmdk),
-        content_id: Some(parent.cid),
+        content_id: Some(ContentId::Vmdk(parent.cid)),
     }))
-}
-
-/// The error of a parent that is not what its child was made over.
-pub(crate) fn parent_changed(path: &Path, expected: u32, found: Option<u32>) -> Error {
-    Error::corrupt(
-        path,
-        AnyDamage::Vmdk(Damage::ParentChanged { expected, found }),
-    )
 }

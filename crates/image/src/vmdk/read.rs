@@ -180,6 +180,14 @@ impl Layer for VmdkLayer {
             }
         }
     }
+
+    fn file(&self, number: usize) -> Option<&ImageFile> {
+        match &self.extents.get(number)?.content {
+            Content::Flat { file, .. } => Some(file),
+            Content::Sparse(sparse) => Some(&sparse.file),
+            Content::Zero => None,
+        }
+    }
 }
 
 impl Content {

@@ -1,0 +1,18 @@
+//! What children of an image remember about the content that they were made over.
+
+use std::fmt;
+
+/// An identity of content: it changes with every writer that opens the image.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ContentId {
+    /// `CID` of a VMDK descriptor.
+    Vmdk(u32),
+}
+
+impl fmt::Display for ContentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vmdk(cid) => write!(f, "{cid:08x}"),
+        }
+    }
+}
