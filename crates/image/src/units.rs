@@ -100,16 +100,17 @@ impl Iterator for Units<'_> {
 }
 
 impl Unit {
-    /// Reads the unit into `buf`, which becomes as long as it is.
+    /// Reads the unit into `buf`, which becomes as long as it is; what it held is overwritten.
     pub(crate) fn read(&self, device: &dyn BlockRead, buf: &mut Vec<u8>) -> Result<(), Error> {
-        buf.clear();
         buf.resize(self.index(self.range.end), 0);
+        let mut done = 0_usize;
         for range in &self.data {
-            device.read_at(
-                range.start,
-                &mut buf[self.index(range.start)..self.index(range.end)],
-            )?;
+            let (start, end) = (self.index(range.start), self.index(range.end));
+            buf[done..start].fill(0);
+            device.read_at(range.start, &mut buf[start..end])?;
+            done = end;
         }
+        buf[done..].fill(0);
         Ok(())
     }
 

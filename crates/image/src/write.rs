@@ -1,18 +1,19 @@
 //! Writing a device as an image: the target appears whole or not at all.
 
+use crate::publish::Draft;
 use crate::qcow2::Qcow2Options;
 use crate::{Error, qcow2, raw};
 use block::BlockRead;
 use ondisk::{Interrupt, Progress, Task, Unit};
 use rayon::ThreadPoolBuilder;
 use std::ffi::OsString;
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// How an image is written.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct WriteOptions {
     /// What is written.
     pub format: WriteFormat,
@@ -20,6 +21,24 @@ pub struct WriteOptions {
     pub threads: Option<NonZeroUsize>,
     /// Whether a target that exists is replaced. A block device is always a target that exists.
     pub overwrite: bool,
+    /// Whether the image is on the disk, not only in the host's memory, before it gets its name:
+    /// then not even a power failure leaves a broken file under it. True by default.
+    pub sync: bool,
+    /// Whether room is reserved for the whole disk, zeros included, so that later writes into the
+    /// image cannot run out of it. Only raw images can.
+    pub preallocate: bool,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self {
+            format: WriteFormat::default(),
+            threads: None,
+            overwrite: false,
+            sync: true,
+            preallocate: false,
+        }
+    }
 }
 
 /// The formats that are written.
@@ -49,6 +68,7 @@ pub(crate) struct Job<'j> {
     pub(crate) path: &'j Path,
     pub(crate) task: &'j dyn Task,
     pub(crate) interrupt: &'j Interrupt,
+    pub(crate) preallocate: bool,
 }
 
 impl Job<'_> {
@@ -60,9 +80,9 @@ impl Job<'_> {
 /// Writes the content of `device` to the image `to`.
 ///
 /// Zeros are neither read, where the device tells of them, nor written. The same content gives the
-/// same bytes, whatever the number of threads. The image is made under a hidden temporary name
-/// beside the target and renamed when everything is on the disk, so a target that exists is whole;
-/// only a block device is written in place.
+/// same bytes, whatever the number of threads. The image is made without a name (or, where the file
+/// system cannot do that, under a hidden one) and gets the target's when it is whole; only a block
+/// device is written in place.
 ///
 /// # Errors
 /// [`Error::Exists`] if the target exists and may not be replaced, [`Error::Source`] if the device
@@ -74,36 +94,38 @@ pub fn write(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<Written, Error> {
+    if options.preallocate && options.format != WriteFormat::Raw {
+        return Err(Error::Options {
+            reason: "only raw images can have all their room reserved".to_owned(),
+        });
+    }
+    let target = Target::look(to, options)?;
     let task = progress.start("write", Unit::Bytes, Some(device.size()));
-    let run = |file: &File, path: &Path| {
-        let job = Job {
-            device,
-            file,
-            path,
-            task: &*task,
-            interrupt,
-        };
-        in_pool(options.threads, || match options.format {
-            WriteFormat::Raw => raw::write(&job),
-            WriteFormat::Qcow2(qcow2) => qcow2::write(&job, qcow2),
-        })
+    let job = |file| Job {
+        device,
+        file,
+        path: to,
+        task: &*task,
+        interrupt,
+        preallocate: options.preallocate,
     };
-    match Target::look(to, options)? {
+    match target {
         Target::BlockDevice(file) => {
-            let written = raw::write_in_place(&Job {
-                device,
-                file: &file,
-                path: to,
-                task: &*task,
-                interrupt,
-            })?;
+            let job = job(&file);
+            let written = in_pool(options.threads, || raw::write_in_place(&job))?;
+            // There is no name to hold back: what is not on the device now may never be.
             file.sync_all().map_err(|e| Error::io(to, "write", e))?;
             Ok(written)
         }
         Target::File { directory, name } => {
-            let temporary = temporary_file(&directory, &name)?;
-            let written = run(temporary.as_file(), to)?;
-            publish(temporary, to, &directory, options.overwrite)?;
+            let draft = Draft::new(&directory, &name)?;
+            let job = job(draft.file());
+            let written = in_pool(options.threads, || match options.format {
+                WriteFormat::Raw => raw::write(&job),
+                WriteFormat::Qcow2(qcow2) => qcow2::write(&job, qcow2),
+            })?;
+            interrupt.check()?;
+            draft.publish(to, options.overwrite, options.sync)?;
             Ok(written)
         }
     }
@@ -153,45 +175,6 @@ impl Target {
             name: name.to_owned(),
         })
     }
-}
-
-/// A file that is removed unless it is published.
-fn temporary_file(directory: &Path, name: &OsString) -> Result<tempfile::NamedTempFile, Error> {
-    let mut prefix = OsString::from(".");
-    prefix.push(name);
-    prefix.push(".");
-    tempfile::Builder::new()
-        .prefix(&prefix)
-        .suffix(".partial")
-        // The user's mask takes away from this, as it does for every new file.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)
-        .map_err(|e| Error::io(directory, "create a file in", e))
-}
-
-/// Gives a finished file its name, once its content cannot be lost any more.
-fn publish(
-    temporary: tempfile::NamedTempFile,
-    to: &Path,
-    directory: &Path,
-    overwrite: bool,
-) -> Result<(), Error> {
-    let failed = |e| Error::io(to, "write", e);
-    temporary.as_file().sync_all().map_err(failed)?;
-    let renamed = if overwrite {
-        temporary.persist(to)
-    } else {
-        temporary.persist_noclobber(to)
-    };
-    renamed.map_err(|e| match e.error.kind() {
-        std::io::ErrorKind::AlreadyExists => Error::Exists {
-            path: to.to_owned(),
-        },
-        _ => failed(e.error),
-    })?;
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|e| Error::io(directory, "write", e))
 }
 
 /// Runs work on a number of threads of its own, or on those that all share.

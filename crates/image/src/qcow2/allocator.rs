@@ -6,7 +6,6 @@ use crate::write::Job;
 use ondisk::width::{u64_of, usize_of};
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
 
 /// Hands out host clusters in ascending order and never takes one back.
 ///
@@ -132,9 +131,7 @@ impl Allocator {
             bytes.len().next_multiple_of(usize_of(self.cluster.get())),
             0,
         );
-        job.file
-            .write_all_at(&bytes, offset)
-            .map_err(|e| job.failed(e))?;
+        job.write_at(&bytes, offset)?;
         let clusters = u32::try_from(table).map_err(|_| Error::Options {
             reason: "the disk is too large for clusters of this size".to_owned(),
         })?;
@@ -157,8 +154,6 @@ impl Allocator {
         bytes.resize(usize_of(self.cluster.get()), 0);
         self.settled = self.settled.saturating_add(self.block_len());
         self.blocks.push(offset);
-        job.file
-            .write_all_at(&bytes, offset)
-            .map_err(|e| job.failed(e))
+        job.write_at(&bytes, offset)
     }
 }

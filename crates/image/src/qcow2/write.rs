@@ -6,14 +6,13 @@ use super::header::ClusterSize;
 use super::{MAGIC, raw};
 use crate::Error;
 use crate::codec::Packer;
-use crate::units::{Unit, Units};
+use crate::growth::{self, Growth, Piece, PieceBytes};
+use crate::units::Unit;
 use crate::write::{Job, Written};
 use crate::zeros::{data_runs, is_zero};
 use ondisk::width::{u64_of, usize_of};
-use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use zerocopy::IntoBytes;
 
 /// How a qcow2 image is written.
@@ -53,94 +52,32 @@ const LEAST_CLUSTER: u32 = 4096;
 const MAX_L1_BYTES: u64 = 32 << 20;
 /// Bytes that QEMU counts disks in.
 const SECTOR: u64 = 512;
-/// Units that each thread has at hand at one time.
-const UNITS_FOR_EACH_THREAD: usize = 4;
 
 /// Writes an image into an empty file.
 pub(crate) fn write(job: &Job, options: Qcow2Options) -> Result<Written, Error> {
     let mut image = Writer::new(job, options)?;
-    let mut units = Units::new(job.device);
-    let batch_len = rayon::current_num_threads().saturating_mul(UNITS_FOR_EACH_THREAD);
-    let mut placed = Vec::new();
-    // One batch is written while the next one is read and compressed.
-    loop {
-        job.interrupt.check()?;
-        let batch: Vec<Unit> = units.by_ref().take(batch_len).collect::<Result<_, _>>()?;
-        let last = batch.is_empty();
-        let previous = std::mem::take(&mut placed);
-        let (stored, prepared) = rayon::join(
-            || store(job, &previous),
-            || prepare(job, options, image.cluster, batch),
-        );
-        stored?;
-        for prepared in prepared? {
-            placed.push(image.place(prepared)?);
-        }
-        if last {
-            break;
-        }
-    }
-    job.task.advance(units.rest());
+    growth::write(job, &mut image)?;
     image.finish()
 }
 
-/// A unit that was read, in the pieces that its clusters are stored as.
-struct Prepared {
-    /// First byte of the disk.
-    start: u64,
-    bytes: Vec<u8>,
-    pieces: Vec<Piece>,
-    advance: u64,
-}
-
 /// What is stored of a unit, in ascending order.
-enum Piece {
+enum Stored {
     /// Neighbouring whole clusters, as a range of the unit; the last one may be short.
     Whole(Range<usize>),
     /// A cluster that became smaller, by where it begins in the unit.
     Packed { at: usize, stream: Vec<u8> },
 }
 
-/// A prepared unit whose pieces have a place in the file.
-struct Placed {
-    prepared: Prepared,
-    offsets: Vec<u64>,
-}
-
-/// Reads a batch and takes it to pieces, on all threads.
-fn prepare(
-    job: &Job,
-    options: Qcow2Options,
-    cluster: ClusterSize,
-    batch: Vec<Unit>,
-) -> Result<Vec<Prepared>, Error> {
-    batch
-        .into_par_iter()
-        .map(|unit| {
-            job.interrupt.check()?;
-            let mut bytes = Vec::new();
-            unit.read(job.device, &mut bytes)?;
-            let pieces = pieces(&bytes, options.compression, cluster)?;
-            Ok(Prepared {
-                start: unit.range.start,
-                bytes,
-                pieces,
-                advance: unit.advance,
-            })
-        })
-        .collect()
-}
-
 fn pieces(
     bytes: &[u8],
     compression: Compression,
     cluster: ClusterSize,
-) -> Result<Vec<Piece>, Error> {
+) -> Result<Vec<Stored>, Error> {
     let cluster = usize_of(cluster.bytes().get());
     let packer = match compression {
         Compression::None => {
             let runs = data_runs(bytes, cluster);
-            return Ok(runs.into_iter().map(Piece::Whole).collect());
+            return Ok(runs.into_iter().map(Stored::Whole).collect());
         }
         Compression::Zlib => Packer::Deflate,
         Compression::Zstd => Packer::Zstd,
@@ -155,9 +92,9 @@ fn pieces(
                 .pack(&whole, cluster)
                 .map_err(|reason| Error::Options { reason })?;
             match (stream, pieces.last_mut()) {
-                (Some(stream), _) => pieces.push(Piece::Packed { at, stream }),
-                (None, Some(Piece::Whole(range))) if range.end == at => range.end = end,
-                (None, _) => pieces.push(Piece::Whole(at..end)),
+                (Some(stream), _) => pieces.push(Stored::Packed { at, stream }),
+                (None, Some(Stored::Whole(range))) if range.end == at => range.end = end,
+                (None, _) => pieces.push(Stored::Whole(at..end)),
             }
         }
         at = end;
@@ -175,23 +112,6 @@ fn padded(chunk: &[u8], cluster: usize) -> std::borrow::Cow<'_, [u8]> {
     whole.into()
 }
 
-/// Writes what has a place, on all threads.
-fn store(job: &Job, placed: &[Placed]) -> Result<(), Error> {
-    placed.par_iter().try_for_each(|placed| {
-        for (piece, offset) in placed.prepared.pieces.iter().zip(&placed.offsets) {
-            let bytes = match piece {
-                Piece::Whole(range) => &placed.prepared.bytes[range.clone()],
-                Piece::Packed { stream, .. } => stream,
-            };
-            job.file
-                .write_all_at(bytes, *offset)
-                .map_err(|e| job.failed(e))?;
-        }
-        job.task.advance(placed.prepared.advance);
-        Ok(())
-    })
-}
-
 /// The tables of an image that grows.
 struct Writer<'j> {
     job: &'j Job<'j>,
@@ -204,6 +124,37 @@ struct Writer<'j> {
     l2: Option<(u64, Vec<u64>)>,
     allocator: Allocator,
     data: u64,
+}
+
+impl Growth for Writer<'_> {
+    type Prepared = Vec<Stored>;
+
+    fn prepare(&self, _: &Unit, bytes: &[u8]) -> Result<Vec<Stored>, Error> {
+        pieces(bytes, self.compression, self.cluster)
+    }
+
+    /// Finds a place for each piece of a unit and remembers it in the tables.
+    fn place(
+        &mut self,
+        unit: &Unit,
+        prepared: Vec<Stored>,
+        out: &mut Vec<Piece>,
+    ) -> Result<(), Error> {
+        for stored in prepared {
+            let guest = |at: usize| unit.range.start.saturating_add(u64_of(at));
+            out.push(match stored {
+                Stored::Whole(range) => Piece {
+                    offset: self.place_whole(guest(range.start), guest(range.end))?,
+                    bytes: PieceBytes::OfUnit(range),
+                },
+                Stored::Packed { at, stream } => Piece {
+                    offset: self.place_packed(guest(at), u64_of(stream.len()))?,
+                    bytes: PieceBytes::Made(stream),
+                },
+            });
+        }
+        self.allocator.settle(self.job)
+    }
 }
 
 impl<'j> Writer<'j> {
@@ -236,22 +187,6 @@ impl<'j> Writer<'j> {
             allocator: Allocator::new(cluster),
             data: 0,
         })
-    }
-
-    /// Finds a place for each piece of a unit and remembers it in the tables.
-    fn place(&mut self, prepared: Prepared) -> Result<Placed, Error> {
-        let mut offsets = Vec::with_capacity(prepared.pieces.len());
-        for piece in &prepared.pieces {
-            let guest = |at: usize| prepared.start.saturating_add(u64_of(at));
-            offsets.push(match piece {
-                Piece::Whole(range) => self.place_whole(guest(range.start), guest(range.end))?,
-                Piece::Packed { at, stream } => {
-                    self.place_packed(guest(*at), u64_of(stream.len()))?
-                }
-            });
-        }
-        self.allocator.settle(self.job)?;
-        Ok(Placed { prepared, offsets })
     }
 
     fn place_whole(&mut self, start: u64, end: u64) -> Result<u64, Error> {
@@ -314,10 +249,7 @@ impl<'j> Writer<'j> {
 
     fn write_words(&self, words: &[u64], offset: u64) -> Result<(), Error> {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-        self.job
-            .file
-            .write_all_at(&bytes, offset)
-            .map_err(|e| self.job.failed(e))
+        self.job.write_at(&bytes, offset)
     }
 
     fn finish(mut self) -> Result<Written, Error> {
@@ -338,9 +270,7 @@ impl<'j> Writer<'j> {
         };
         let header = header.encode();
         job.file.set_len(end).map_err(|e| job.failed(e))?;
-        job.file
-            .write_all_at(&header, 0)
-            .map_err(|e| job.failed(e))?;
+        job.write_at(&header, 0)?;
         Ok(Written {
             virtual_size: self.size,
             data: self.data.min(self.size),

@@ -10,7 +10,6 @@ use rayon::iter::{ParallelBridge, ParallelIterator};
 use rustix::fs::FallocateFlags;
 use std::io::{Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 /// Bytes that are written or left out together: a page of most file systems.
 const PIECE: usize = 4096;
@@ -21,6 +20,10 @@ const ZEROS: usize = 1 << 20;
 pub(crate) fn write(job: &Job) -> Result<Written, Error> {
     let size = job.device.size();
     job.file.set_len(size).map_err(|e| job.failed(e))?;
+    if job.preallocate && size > 0 {
+        rustix::fs::fallocate(job.file, FallocateFlags::empty(), 0, size)
+            .map_err(|e| Error::io(job.path, "reserve room for", e))?;
+    }
     let data = write_data(job, Zeros::LeftOut)?;
     Ok(Written {
         virtual_size: size,
@@ -84,9 +87,7 @@ fn write_data(job: &Job, zeros: Zeros) -> Result<u64, Error> {
             };
             for run in written {
                 let at = unit.range.start.saturating_add(u64_of(run.start));
-                job.file
-                    .write_all_at(&buf[run], at)
-                    .map_err(|e| job.failed(e))?;
+                job.write_at(&buf[run], at)?;
             }
             job.task.advance(unit.advance);
             Ok::<_, Error>(u64_of(data))
@@ -107,9 +108,7 @@ fn write_zeros(job: &Job, range: Range<u64>) -> Result<(), Error> {
     while at < range.end {
         job.interrupt.check()?;
         let len = usize_of(range.end.saturating_sub(at)).min(ZEROS);
-        job.file
-            .write_all_at(&zeros[..len], at)
-            .map_err(|e| job.failed(e))?;
+        job.write_at(&zeros[..len], at)?;
         at = at.saturating_add(u64_of(len));
     }
     Ok(())

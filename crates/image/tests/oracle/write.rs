@@ -83,6 +83,7 @@ fn one_content_gives_one_file_whatever_the_source_and_the_threads() {
                 format: qcow2(65_536, compression),
                 threads: NonZeroUsize::new(threads),
                 overwrite: true,
+                ..WriteOptions::default()
             };
             let to = lab.path("t.qcow2");
             image::write(&device, &to, &options, &NoProgress, &Interrupt::default()).unwrap();
@@ -330,7 +331,7 @@ fn a_block_device_is_overwritten_in_place_with_its_zeros() {
         let options = WriteOptions {
             format,
             overwrite,
-            threads: None,
+            ..WriteOptions::default()
         };
         image::write(&device, to, &options, &NoProgress, &Interrupt::default())
     };
