@@ -3,8 +3,8 @@
 //! [`open`] takes the file that the user named, finds out its format (or is told), opens every
 //! file that the image names as far as the [`Gate`] allows, and gives one read-only
 //! [`block::BlockRead`] of the disk as the guest saw it: raw, qcow2 and VMDK, with their chains of
-//! backing files and parents. Snapshots *inside* an image are not looked at: the disk is its
-//! current state.
+//! backing files and parents. Of an image with snapshots *inside* the disk is its current state,
+//! unless one of them is asked for.
 //!
 //! ```
 //! use image::{Format, OpenOptions};
@@ -58,6 +58,6 @@ pub use format::{Evidence, Foreign, Format, Probe, probe};
 pub use gate::Gate;
 pub use map::{MappedPlace, Mapping, Mappings};
 pub use open::{Detail, Image, LayerInfo, OpenOptions, open};
-pub use qcow2::{Compression, Qcow2Options};
+pub use qcow2::{Compression, Qcow2Options, SnapshotInfo};
 pub use salvage::LostRange;
 pub use write::{WriteFormat, WriteOptions, Written, write};

@@ -7,6 +7,7 @@ use crate::file::{Identity, ImageFile};
 use crate::format::probe_file;
 use crate::layer::Layer;
 use crate::map::Mappings;
+use crate::qcow2::SnapshotInfo;
 use crate::raw::RawLayer;
 use crate::salvage::{LostRange, Salvage};
 use crate::{Error, Format, Gate, qcow2, vmdk};
@@ -50,6 +51,8 @@ pub struct LayerInfo {
     pub virtual_size: u64,
     /// What the format says about this layer: cluster size, compression, kind of VMDK…
     pub details: Vec<Detail>,
+    /// Snapshots inside the image: only qcow2 has such.
+    pub snapshots: Vec<SnapshotInfo>,
 }
 
 /// A fact about a layer that only its format has.
@@ -115,6 +118,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, Error> {
                 parent: None,
                 content_id: None,
                 details: Vec::new(),
+                snapshots: Vec::new(),
             },
             Format::Qcow2 => qcow2::open(file, &mut opener)?,
             Format::Vmdk => vmdk::open(file, &mut opener)?,
@@ -141,6 +145,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, Error> {
             path,
             format,
             details: opened.details,
+            snapshots: opened.snapshots,
         });
         layers.push(opened.layer);
         next = opened.parent;
@@ -211,6 +216,7 @@ pub(crate) struct Opened {
     /// By which children know that this is the content they were made over.
     pub(crate) content_id: Option<ContentId>,
     pub(crate) details: Vec<Detail>,
+    pub(crate) snapshots: Vec<SnapshotInfo>,
 }
 
 /// The next file of a chain.

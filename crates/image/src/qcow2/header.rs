@@ -26,6 +26,13 @@ pub(super) struct Header {
     pub(super) backing: Option<Backing>,
     /// The name of the external data file, if the clusters are there.
     pub(super) data_file: Option<Vec<u8>>,
+    pub(super) nb_snapshots: u32,
+    pub(super) snapshots_offset: u64,
+    /// Whether a writer did not close the image, so that refcounts may be wrong; reading does not
+    /// need them.
+    pub(super) dirty: bool,
+    /// Bits of a refcount.
+    pub(super) refcount_bits: u32,
 }
 
 /// The backing file, as the header names it.
@@ -114,47 +121,47 @@ impl Header {
             (true, None) => return Err(corrupt(Damage::DataFileUnnamed)),
             (true, name) => name,
         };
-        Ok(Self {
+        let mut header = Self {
             version,
             size: raw.size.get(),
             cluster,
             l1_table_offset: raw.l1_table_offset.get(),
-            l1_len: l1_len(file, &raw, cluster, features.extended_l2())?,
+            l1_len: 0,
             codec: features.codec(file)?,
             extended_l2: features.extended_l2(),
             backing,
             data_file,
-        })
+            nb_snapshots: raw.nb_snapshots.get(),
+            snapshots_offset: raw.snapshots_offset.get(),
+            dirty: features.has(raw::DIRTY),
+            refcount_bits: 1_u32.wrapping_shl(features.refcount_order),
+        };
+        header.l1_len = header.l1_len_for(file, raw.l1_size.get())?;
+        Ok(header)
     }
-}
 
-/// Number of L1 entries that the size calls for, if the header has that many.
-fn l1_len(
-    file: &ImageFile,
-    raw: &raw::Header,
-    cluster: ClusterSize,
-    extended_l2: bool,
-) -> Result<usize, Error> {
-    let too_large = |error| Error::corrupt(file.path(), error);
-    let size = raw.size.get();
-    cap::length("size", size, MAX_SIZE).map_err(too_large)?;
-    let clusters = size.div_ceil(cluster.bytes().get());
-    let needed = clusters.div_ceil(cluster.l2_len(extended_l2).get());
-    let len =
-        cap::length("the number of L1 entries", needed, MAX_L1_BYTES / 8).map_err(too_large)?;
-    let l1_size = raw.l1_size.get();
-    cap::length("l1_size", u64::from(l1_size), MAX_L1_BYTES / 8).map_err(too_large)?;
-    if len > usize_of_u32(l1_size) {
-        return Err(Error::corrupt(
-            file.path(),
-            Damage::L1Size {
-                size,
-                needed,
-                l1_size,
-            },
-        ));
+    /// Number of L1 entries that the size calls for, if the table has that many.
+    pub(super) fn l1_len_for(&self, file: &ImageFile, l1_size: u32) -> Result<usize, Error> {
+        let too_large = |error| Error::corrupt(file.path(), error);
+        let size = self.size;
+        cap::length("size", size, MAX_SIZE).map_err(too_large)?;
+        let clusters = size.div_ceil(self.cluster.bytes().get());
+        let needed = clusters.div_ceil(self.cluster.l2_len(self.extended_l2).get());
+        let len =
+            cap::length("the number of L1 entries", needed, MAX_L1_BYTES / 8).map_err(too_large)?;
+        cap::length("l1_size", u64::from(l1_size), MAX_L1_BYTES / 8).map_err(too_large)?;
+        if len > usize_of_u32(l1_size) {
+            return Err(Error::corrupt(
+                file.path(),
+                Damage::L1Size {
+                    size,
+                    needed,
+                    l1_size,
+                },
+            ));
+        }
+        Ok(len)
     }
-    Ok(len)
 }
 
 impl ClusterSize {
@@ -172,11 +179,13 @@ struct Features {
     incompatible: u64,
     compression_type: u8,
     header_length: u32,
+    refcount_order: u32,
 }
 
 impl Features {
     const V2_LENGTH: u32 = 72;
     const V3_LENGTH: u32 = 104;
+    const V2_REFCOUNT_ORDER: u32 = 4;
 
     fn read(file: &ImageFile, version: u32, cluster: ClusterSize) -> Result<Self, Error> {
         if version == 2 {
@@ -184,6 +193,7 @@ impl Features {
                 incompatible: 0,
                 compression_type: 0,
                 header_length: Self::V2_LENGTH,
+                refcount_order: Self::V2_REFCOUNT_ORDER,
             });
         }
         let corrupt = |damage: Damage| Error::corrupt(file.path(), damage);
@@ -215,6 +225,7 @@ impl Features {
             incompatible: raw.incompatible_features.get(),
             compression_type: compression_type[0],
             header_length,
+            refcount_order: raw.refcount_order.get(),
         })
     }
 

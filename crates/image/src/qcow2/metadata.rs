@@ -58,6 +58,7 @@ impl Tables {
         file: &ImageFile,
         header: &Header,
         data_file: Option<&ImageFile>,
+        salvage: bool,
     ) -> Result<Self, Error> {
         let cluster = header.cluster.bytes();
         let tables = Self {
@@ -84,8 +85,11 @@ impl Tables {
             data_len: data_file.unwrap_or(file).len(),
             data_path: data_file.unwrap_or(file).path().to_owned(),
         };
-        for index in 0..tables.l1.len() {
-            tables.l2_offset(file, index)?;
+        // Whoever reads on over damage meets it again where it matters.
+        if !salvage {
+            for index in 0..tables.l1.len() {
+                tables.l2_offset(file, index)?;
+            }
         }
         Ok(tables)
     }

@@ -1,6 +1,6 @@
 //! QEMU copy-on-write images, versions 2 and 3 (`docs/interop/qcow2.txt` of QEMU).
 //!
-//! Refcounts and internal snapshots are not looked at: reading the current state needs neither.
+//! Refcounts are not looked at: reading needs none.
 
 mod allocator;
 mod error;
@@ -8,15 +8,17 @@ mod header;
 mod metadata;
 mod raw;
 mod read;
+mod snapshot;
 mod write;
 
 pub(crate) use error::{Damage, Feature};
+pub use snapshot::SnapshotInfo;
 pub(crate) use write::write;
 pub use write::{Compression, Qcow2Options};
 
 use crate::error::Feature as AnyFeature;
 use crate::file::ImageFile;
-use crate::open::{Next, Opened, Opener};
+use crate::open::{Detail, Next, Opened, Opener};
 use crate::{Error, Format};
 use header::{Backing, Header};
 use read::Qcow2Layer;
@@ -27,7 +29,22 @@ pub(crate) const MAGIC: [u8; 4] = *b"QFI\xfb";
 
 /// Opens an image, its external data file and its backing file.
 pub(crate) fn open(file: ImageFile, opener: &mut Opener) -> Result<Opened, Error> {
-    let header = Header::read(&file)?;
+    let mut header = Header::read(&file)?;
+    let mut details = details(&header);
+    let snapshots = match (snapshot::read(&file, &header), opener.snapshot.take()) {
+        (Ok(snapshots), Some(wanted)) => {
+            snapshot::find(&file, &snapshots, wanted)?.apply(&file, &mut header)?;
+            details.push(Detail::new("snapshot", wanted));
+            snapshots
+        }
+        (Ok(snapshots), None) => snapshots,
+        (Err(error), Some(_)) => return Err(error),
+        // The current state can be read all the same.
+        (Err(error), None) => {
+            details.push(Detail::new("snapshots", error));
+            Vec::new()
+        }
+    };
     let data_file = match &header.data_file {
         Some(name) => Some(opener.named(file.path(), name, "data file")?),
         None => None,
@@ -37,11 +54,34 @@ pub(crate) fn open(file: ImageFile, opener: &mut Opener) -> Result<Opened, Error
         None => None,
     };
     Ok(Opened {
-        layer: Arc::new(Qcow2Layer::new(file, data_file, &header)?),
+        details,
+        snapshots: snapshots.into_iter().map(|s| s.info).collect(),
+        layer: Arc::new(Qcow2Layer::new(file, data_file, &header, opener.salvage)?),
         parent,
         content_id: None,
-        details: Vec::new(),
     })
+}
+
+fn details(header: &Header) -> Vec<Detail> {
+    let mut details = vec![
+        Detail::new("version", header.version),
+        Detail::new("cluster-size", header.cluster.bytes()),
+        Detail::new("compression-type", header.codec),
+        Detail::new("refcount-bits", header.refcount_bits),
+        Detail::new("extended-l2", header.extended_l2),
+        Detail::new("dirty", header.dirty),
+    ];
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if let Some(backing) = &header.backing {
+        details.push(Detail::new("backing-file", text(&backing.name)));
+        if let Some(format) = &backing.format {
+            details.push(Detail::new("backing-format", text(format)));
+        }
+    }
+    if let Some(name) = &header.data_file {
+        details.push(Detail::new("data-file", text(name)));
+    }
+    details
 }
 
 fn open_backing(file: &ImageFile, backing: &Backing, opener: &mut Opener) -> Result<Next, Error> {

@@ -1,6 +1,6 @@
 //! Layout of the header and of table entries, as `docs/interop/qcow2.txt` of QEMU names them.
 
-use zerocopy::byteorder::big_endian::{U32, U64};
+use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// The part of the header that every version has.
@@ -49,6 +49,22 @@ pub(super) struct Extension {
     pub(super) len: U32,
 }
 
+/// An entry of the snapshot table; extra data, identifier and name follow, padded to 8 bytes.
+#[derive(Clone, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct Snapshot {
+    pub(super) l1_table_offset: U64,
+    pub(super) l1_size: U32,
+    pub(super) id_str_size: U16,
+    pub(super) name_size: U16,
+    pub(super) date_sec: U32,
+    pub(super) date_nsec: U32,
+    pub(super) vm_clock_nsec: U64,
+    pub(super) vm_state_size: U32,
+    pub(super) extra_data_size: U32,
+}
+
+const _: () = assert!(size_of::<Snapshot>() == 40);
 const _: () = assert!(size_of::<Header>() == 72);
 const _: () = assert!(size_of::<HeaderV3>() == 32);
 const _: () = assert!(size_of::<HeaderTail>() == 8);

@@ -23,12 +23,13 @@ impl Qcow2Layer {
         file: ImageFile,
         data_file: Option<ImageFile>,
         header: &Header,
+        salvage: bool,
     ) -> Result<Self, Error> {
         let cluster = header.cluster.bytes().get();
         Ok(Self {
             size: header.size,
             cluster,
-            tables: Tables::read(&file, header, data_file.as_ref())?,
+            tables: Tables::read(&file, header, data_file.as_ref(), salvage)?,
             granules: Granules::new(header.codec, "cluster", cluster, header.size),
             file,
             data_file,

@@ -65,6 +65,7 @@ pub(crate) fn open(file: ImageFile, opener: &mut Opener) -> Result<Opened, Error
         parent: open_parent(&file, &descriptor, opener)?,
         content_id: descriptor.cid.map(ContentId::Vmdk),
         details: Vec::new(),
+        snapshots: Vec::new(),
     })
 }
 
@@ -93,6 +94,7 @@ fn open_sparse(file: ImageFile, opener: &mut Opener) -> Result<Opened, Error> {
         parent,
         content_id: descriptor.cid.map(ContentId::Vmdk),
         details: Vec::new(),
+        snapshots: Vec::new(),
     })
 }
 

@@ -3,6 +3,7 @@
 use crate::make::{self, disk};
 use crate::{assert_cuts_are_told, assert_edits_are_told, assert_flips_do_no_harm, read, words};
 use image::{Compression, Error, OpenOptions};
+use ondisk::width::u64_of;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
@@ -231,4 +232,67 @@ fn assert_shrinking_is_told(path: &Path) {
     let error = device.read_at(0, &mut bytes).unwrap_err();
     let error = words(&Error::from(error));
     assert!(error.contains("the file ends at byte"), "{error}");
+}
+
+/// A table of snapshots is looked at by those who want one, and its damage stops nobody else.
+#[test]
+fn a_damaged_snapshot_table_is_told_to_those_who_want_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sound = make::qcow2(dir.path(), Compression::None);
+    let path = dir.path().join("t.qcow2");
+    let table = sound.len().next_multiple_of(65_536);
+    sound.resize(table, 0);
+    let l1 = sound[40..48].to_vec();
+    for (id, name) in [("1", "first"), ("2", "second")] {
+        let mut entry = l1.clone();
+        entry.extend(1_u32.to_be_bytes());
+        entry.extend(u16::try_from(id.len()).unwrap().to_be_bytes());
+        entry.extend(u16::try_from(name.len()).unwrap().to_be_bytes());
+        entry.extend([0; 20]);
+        entry.extend(16_u32.to_be_bytes());
+        entry.extend([0; 8]);
+        entry.extend(u64_of(make::SIZE).to_be_bytes());
+        entry.extend(id.as_bytes());
+        entry.extend(name.as_bytes());
+        entry.resize(entry.len().next_multiple_of(8), 0);
+        sound.extend(entry);
+    }
+    sound[60..64].copy_from_slice(&2_u32.to_be_bytes());
+    sound[64..72].copy_from_slice(&u64_of(table).to_be_bytes());
+    let open = |bytes: &[u8], wanted: &str| {
+        fs::write(&path, bytes).unwrap();
+        let options = OpenOptions {
+            snapshot: Some(wanted.to_owned()),
+            ..OpenOptions::default()
+        };
+        image::open(&path, &options).and_then(|image| crate::read_device(&image))
+    };
+    for wanted in ["first", "2"] {
+        assert!(open(&sound, wanted).unwrap() == disk());
+    }
+    let edits: [(&str, usize, &[u8], &str); 9] = [
+        ("too many", 60, &[0, 1, 0, 1], "nb_snapshots is 65537"),
+        ("more than there are", 63, &[3], "but the file ends"),
+        ("no table", 64, &[0; 8], "snapshots_offset"),
+        ("odd place", 71, &[8], "snapshots_offset"),
+        ("beyond the end", 66, &[1], "but the file ends"),
+        (
+            "much extra",
+            table + 36,
+            &[0, 0, 4, 1],
+            "extra_data_size is 1025",
+        ),
+        ("long name", table + 14, &[0xff], "but the file ends"),
+        ("tables elsewhere", table, &[0, 0, 1], "but the file ends"),
+        ("short tables", table + 11, &[0], "l1_size must be 1"),
+    ];
+    for (what, at, bytes, expected) in edits {
+        let mut image = sound.clone();
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+        match open(&image, "first") {
+            Ok(_) => panic!("{what}: it reads"),
+            Err(error) => assert!(words(&error).contains(expected), "{what}: {error}"),
+        }
+        assert!(read(&path).unwrap() == disk(), "{what}");
+    }
 }

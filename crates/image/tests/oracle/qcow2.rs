@@ -86,15 +86,86 @@ fn zero_clusters_hide_what_is_below_and_what_was_there() {
 }
 
 #[test]
-fn internal_snapshots_are_not_looked_at() {
+fn every_internal_snapshot_and_the_current_state_are_read() {
     let Some(lab) = Lab::new() else { return };
     lab.source("source.raw", 4 << 20);
-    lab.img("convert -O qcow2 source.raw t.qcow2");
-    lab.img("snapshot -c one t.qcow2");
-    lab.io("t.qcow2", &["write -q -P 9 0 300k", "write -q -z 1M 1M"]);
-    lab.img("snapshot -c two t.qcow2");
-    lab.io("t.qcow2", &["discard -q 2M 512k", "write -q -P 8 3M 64k"]);
-    lab.assert_agrees("t.qcow2", Format::Qcow2);
+    for options in [
+        "compat=1.1",
+        "compat=0.10",
+        "compat=1.1,extended_l2=on",
+        "compat=1.1,cluster_size=4k",
+    ] {
+        lab.img(&format!("convert -O qcow2 -o {options} source.raw t.qcow2"));
+        lab.img("snapshot -c one t.qcow2");
+        lab.io("t.qcow2", &["write -q -P 9 0 300k", "write -q -z 1M 1M"]);
+        lab.img("snapshot -c two t.qcow2");
+        lab.io("t.qcow2", &["discard -q 2M 512k", "write -q -P 8 3M 64k"]);
+        let mut snapshots = vec!["one", "two"];
+        if options.contains("1.1") {
+            // QEMU resizes no image of version 2 that has snapshots.
+            lab.img("resize -q t.qcow2 7M");
+            lab.io("t.qcow2", &["write -q -P 7 6M 100k"]);
+            lab.img("snapshot -c 3 t.qcow2");
+            snapshots.push("3");
+        }
+        lab.assert_agrees("t.qcow2", Format::Qcow2);
+        let names: Vec<_> = open(&lab.path("t.qcow2")).layers()[0]
+            .snapshots
+            .iter()
+            .map(|snapshot| (snapshot.id.clone(), snapshot.name.clone()))
+            .collect();
+        assert_eq!(names.len(), snapshots.len());
+        for (number, (id, name)) in names.iter().enumerate() {
+            assert_eq!(
+                (id, name.as_str()),
+                (&(number + 1).to_string(), snapshots[number])
+            );
+            lab.img(&format!(
+                "convert -l snapshot.name={name} -O raw t.qcow2 truth.raw"
+            ));
+            let mut truth = std::fs::read(lab.path("truth.raw")).unwrap();
+            // QEMU gives every snapshot the size that the disk has now.
+            let size = if name == "3" { 7 << 20 } else { 4 << 20 };
+            assert!(truth[size..].iter().all(|b| *b == 0));
+            truth.truncate(size);
+            for wanted in [id, name] {
+                let options = OpenOptions {
+                    snapshot: Some(wanted.clone()),
+                    ..OpenOptions::default()
+                };
+                let image = image::open(&lab.path("t.qcow2"), &options).unwrap();
+                assert_same(&image, &truth, &format!("{options:?}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_not_there_is_told_with_those_that_are() {
+    let Some(lab) = Lab::new() else { return };
+    lab.img("create -q -f qcow2 t.qcow2 1M");
+    let error = |wanted: &str, name: &str| {
+        let options = OpenOptions {
+            snapshot: Some(wanted.to_owned()),
+            ..OpenOptions::default()
+        };
+        let error = image::open(&lab.path(name), &options).unwrap_err();
+        assert!(matches!(error, image::Error::Options { .. }), "{error}");
+        error.to_string()
+    };
+    assert!(error("x", "t.qcow2").contains("has no snapshots inside"));
+    for name in ["twin", "twin", "other"] {
+        lab.img(&format!("snapshot -c {name} t.qcow2"));
+    }
+    let text = error("absent", "t.qcow2");
+    assert!(text.contains(r#"1 "twin", 2 "twin", 3 "other""#), "{text}");
+    let text = error("twin", "t.qcow2");
+    assert!(
+        text.contains(r#"by its number: 1 "twin", 2 "twin""#),
+        "{text}"
+    );
+    lab.source("source.raw", 1 << 20);
+    assert!(error("x", "source.raw").contains("only qcow2 images have snapshots"));
 }
 
 #[test]
