@@ -119,17 +119,31 @@ fn inflate_as_far(
 }
 
 fn expand_zstd(expanders: &mut Expanders, packed: &[u8], out: &mut [u8]) -> Result<usize, String> {
-    let words = |code| zstd_safe::get_error_name(code).to_owned();
-    if expanders.zstd.is_none() {
-        let mut state = DCtx::create();
-        state
-            .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX))
-            .map_err(words)?;
-        expanders.zstd = Some(state);
+    // The stored size counts whole sectors, and only the frame itself may be handed over. At once
+    // it is expanded right into `out`, as a stream it would go through a window of its own.
+    let whole = zstd_safe::find_frame_compressed_size(packed)
+        .ok()
+        .and_then(|len| packed.get(..len));
+    if let Some(frame) = whole {
+        let state = expanders.zstd.get_or_insert_with(DCtx::create);
+        if let Ok(filled) = state.decompress(&mut out[..], frame) {
+            return Ok(filled);
+        }
     }
+    expand_zstd_as_far(expanders, packed, out)
+}
+
+/// For frames that are cut off, or go on after `out` is full, which every reader accepts.
+fn expand_zstd_as_far(
+    expanders: &mut Expanders,
+    packed: &[u8],
+    out: &mut [u8],
+) -> Result<usize, String> {
+    let words = |code| zstd_safe::get_error_name(code).to_owned();
     let state = expanders.zstd.get_or_insert_with(DCtx::create);
     state
-        .reset(zstd_safe::ResetDirective::SessionOnly)
+        .reset(zstd_safe::ResetDirective::SessionAndParameters)
+        .and_then(|_| state.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX)))
         .map_err(words)?;
     let mut input = InBuffer::around(packed);
     let mut output = OutBuffer::around(out);
@@ -138,7 +152,7 @@ fn expand_zstd(expanders: &mut Expanders, packed: &[u8], out: &mut [u8]) -> Resu
         let hint = state
             .decompress_stream(&mut output, &mut input)
             .map_err(words)?;
-        if hint == 0 {
+        if hint == 0 || output.pos() == output.capacity() {
             return Ok(output.pos());
         }
         if (input.pos(), output.pos()) == before {

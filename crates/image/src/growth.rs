@@ -2,7 +2,7 @@
 //! places in order, and are stored on all threads.
 
 use crate::Error;
-use crate::units::{Unit, Units};
+use crate::units::{self, Unit, Units};
 use crate::write::Job;
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 use std::ops::Range;
@@ -61,7 +61,7 @@ const MAX_UNITS: usize = 32;
 
 /// Walks the whole device. The file has every piece when this returns.
 pub(crate) fn write<G: Growth>(job: &Job, growth: &mut G) -> Result<(), Error> {
-    let mut units = Units::new(job.device);
+    let mut units = Units::new(job.device, units::LARGE);
     let batch_len = rayon::current_num_threads()
         .saturating_mul(UNITS_FOR_EACH_THREAD)
         .min(MAX_UNITS);

@@ -27,15 +27,19 @@ pub(crate) struct Units<'d> {
     done: u64,
 }
 
-/// Bytes of a unit: enough to make a system call worth it, few enough to share a disk evenly.
-const UNIT: NonZeroU64 = NonZeroU64::new(2 << 20).unwrap();
+/// Bytes of a unit of formats that grow: none of their clusters is larger.
+pub(crate) const LARGE: NonZeroU64 = NonZeroU64::new(2 << 20).unwrap();
+/// Bytes of a unit that is only moved: enough to make a system call worth it, few enough to stay in
+/// a core's cache on the way.
+pub(crate) const SMALL: NonZeroU64 = NonZeroU64::new(512 << 10).unwrap();
 
 impl<'d> Units<'d> {
-    pub(crate) fn new(device: &'d dyn BlockRead) -> Self {
+    /// Cuts a device into pieces of `cell` bytes, or of a granule, if that is larger.
+    pub(crate) fn new(device: &'d dyn BlockRead, cell: NonZeroU64) -> Self {
         Self {
             size: device.size(),
             extents: device.extents(),
-            cell: UNIT.max(NonZeroU64::new(device.granule()).unwrap_or(UNIT)),
+            cell: cell.max(NonZeroU64::new(device.granule()).unwrap_or(cell)),
             left: None,
             done: 0,
         }
@@ -165,7 +169,7 @@ mod tests {
             21 * M + 5,
             vec![M..M + 1, M + 7..5 * M, 7 * M..7 * M + 9, 21 * M..21 * M + 5],
         );
-        let units: Vec<_> = Units::new(&device).map(Result::unwrap).collect();
+        let units: Vec<_> = Units::new(&device, LARGE).map(Result::unwrap).collect();
         let unit = |range, data: &[Range<u64>], advance| Unit {
             range,
             data: data.to_vec(),

@@ -1,7 +1,7 @@
 //! Writing raw images: sparse files, and block devices in place.
 
 use crate::Error;
-use crate::units::Units;
+use crate::units::{self, Units};
 use crate::write::{Job, Written};
 use crate::zeros::data_runs;
 use block::ExtentKind;
@@ -68,7 +68,7 @@ enum Zeros {
 
 /// Writes what the device calls data, and says how many bytes of it were not zero.
 fn write_data(job: &Job, zeros: Zeros) -> Result<u64, Error> {
-    let mut units = Units::new(job.device);
+    let mut units = Units::new(job.device, units::SMALL);
     let data = units
         .by_ref()
         .par_bridge()
