@@ -108,9 +108,11 @@ fn seeds_are_understood() {
     let path = dir.path().join("image");
     let opened = images.chain(disks).filter(|(file, format)| {
         std::fs::write(&path, file).unwrap();
-        let format = Some(*format);
-        let gate = image::Gate::default();
-        image::open(&path, &OpenOptions { format, gate }).is_ok()
+        let options = OpenOptions {
+            format: Some(*format),
+            ..OpenOptions::default()
+        };
+        image::open(&path, &options).is_ok()
     });
     assert_eq!(
         opened.count(),

@@ -27,7 +27,11 @@ pub(crate) fn open(images: &[String], args: &SourceArgs) -> Result<Opened> {
         gate = gate.allow_dir(dir.clone());
     }
     let format = args.format.as_deref().map(str::parse).transpose()?;
-    let options = OpenOptions { format, gate };
+    let options = OpenOptions {
+        format,
+        gate,
+        ..OpenOptions::default()
+    };
     let (mut disks, mut sources, mut files) = (Vec::new(), Vec::new(), Vec::new());
     for text in images {
         let source = Source::parse(text)?;

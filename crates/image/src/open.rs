@@ -12,6 +12,7 @@ use crate::raw::RawLayer;
 use crate::salvage::{LostRange, Salvage};
 use crate::{Error, Format, Gate, qcow2, vmdk};
 use block::BlockRead;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,7 +66,7 @@ pub struct Detail {
 }
 
 impl Detail {
-    pub(crate) fn new(name: &'static str, value: impl ToString) -> Self {
+    pub(crate) fn new(name: &'static str, value: impl Display) -> Self {
         Self {
             name,
             value: value.to_string(),
