@@ -2,8 +2,8 @@
 //!
 //! [`open`] takes the file that the user named, finds out its format (or is told), opens every
 //! file that the image names as far as the [`Gate`] allows, and gives one read-only
-//! [`block::BlockRead`] of the disk as the guest saw it: raw, qcow2 and VMDK, with their chains of
-//! backing files and parents. Snapshots *inside* an image are not looked at: the disk is its
+//! [`block::BlockRead`] of the disk as the guest saw it: raw, qcow2, VMDK and VHD, with their chains
+//! of backing files and parents. Snapshots *inside* an image are not looked at: the disk is its
 //! current state.
 //!
 //! ```
@@ -27,7 +27,7 @@
 //! same as the source of [`block::Error::Format`]. Missing data is an error, never zeros.
 //!
 //! # Out of scope
-//! Encrypted images and writing into existing images. VHD, VHDX, VDI and archives are recognised
+//! Encrypted images and writing into existing images. VHDX, VDI and archives are recognised
 //! and refused by name.
 #![warn(clippy::arithmetic_side_effects)]
 
@@ -49,6 +49,7 @@ mod qcow2;
 mod raw;
 mod salvage;
 mod units;
+mod vhd;
 mod vmdk;
 mod write;
 mod zeros;

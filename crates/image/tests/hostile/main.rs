@@ -4,6 +4,7 @@
 mod make;
 mod names;
 mod qcow2;
+mod vhd;
 mod vmdk;
 
 use image::{Error, Image, OpenOptions};
