@@ -61,4 +61,5 @@ pub use map::{MappedPlace, Mapping, Mappings};
 pub use open::{Detail, Image, LayerInfo, OpenOptions, open};
 pub use qcow2::{Compression, Qcow2Options};
 pub use salvage::LostRange;
+pub use vhd::{VhdOptions, VhdSubformat};
 pub use write::{WriteFormat, WriteOptions, Written, write};

@@ -27,9 +27,65 @@ fn sectors(geometry: Geometry) -> u64 {
         .saturating_mul(u64::from(geometry.sectors_per_track))
 }
 
+/// The geometry of a disk of so many bytes, as the appendix of the specification computes it: it
+/// reaches as far or not quite as far.
+pub(super) fn of_size(size: u64) -> Geometry {
+    let sectors = (size / SECTOR).min(MAX_SECTORS);
+    let (heads, track) = if sectors >= 65_535 * 16 * 63 {
+        (16, 255)
+    } else {
+        let tracks = sectors / 17;
+        let heads = tracks.div_ceil(1024).max(4);
+        if heads <= 16 && tracks < heads.saturating_mul(1024) {
+            (heads, 17)
+        } else if sectors / 31 < 16 * 1024 {
+            (16, 31)
+        } else {
+            (16, 63)
+        }
+    };
+    let cylinders = sectors
+        .checked_div(track)
+        .and_then(|tracks| tracks.checked_div(heads))
+        .unwrap_or(0);
+    // The sectors are capped by the largest geometry, so everything fits.
+    Geometry {
+        cylinders: u16::try_from(cylinders).unwrap_or(u16::MAX).into(),
+        heads: u8::try_from(heads).unwrap_or(u8::MAX),
+        sectors_per_track: u8::try_from(track).unwrap_or(u8::MAX),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Geometries that others wrote into their footers: QEMU, Hyper-V.
+    #[test]
+    fn geometries_are_those_of_other_writers() {
+        for (size, cylinders, heads, track) in [
+            (104_448, 3, 4, 17),
+            (1_079_296, 31, 4, 17),
+            (4_212_736, 121, 4, 17),
+            (10_485_760, 301, 4, 17),
+            (136_365_211_648, 65_278, 16, 255),
+            (2040 << 30, 65_535, 16, 255),
+            (1 << 30, 2080, 16, 63),
+            (0, 0, 4, 17),
+        ] {
+            let geometry = of_size(size);
+            assert_eq!(
+                (
+                    geometry.cylinders.get(),
+                    geometry.heads,
+                    geometry.sectors_per_track
+                ),
+                (cylinders, heads, track),
+                "{size}"
+            );
+            assert!(bytes(geometry) <= size);
+        }
+    }
 
     #[test]
     fn only_two_makers_go_by_geometry_and_never_by_the_largest() {

@@ -1,6 +1,7 @@
 //! Virtual hard disks of Virtual PC and Hyper-V, generation 1 (Microsoft's "Virtual Hard Disk
 //! Image Format Specification" 1.0): fixed, dynamic and differencing.
 
+mod content;
 mod error;
 mod footer;
 mod geometry;
@@ -9,8 +10,11 @@ mod metadata;
 mod parent;
 mod raw;
 mod read;
+mod write;
 
 pub(crate) use error::{Damage, Feature};
+pub(crate) use write::write;
+pub use write::{VhdOptions, VhdSubformat};
 
 use crate::Error;
 use crate::content_id::ContentId;

@@ -83,8 +83,12 @@ pub(super) const OLD_FOOTER: u64 = 511;
 /// Bytes of a dynamic disk header.
 pub(super) const HEADER: u64 = 1024;
 pub(super) const SECTOR: u64 = 512;
+/// `features`: a bit that is always set.
+pub(super) const FEATURES: u32 = 2;
 /// `file_format_version` and `header_version`: major in the upper half.
 pub(super) const VERSION: u32 = 0x1_0000;
+/// `data_offset` where nothing follows.
+pub(super) const NOTHING: u64 = u64::MAX;
 /// An entry of the block allocation table that maps nothing.
 pub(super) const UNUSED: u32 = u32::MAX;
 

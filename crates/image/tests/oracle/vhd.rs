@@ -1,10 +1,20 @@
-//! VHD images against QEMU and vhd-core.
+//! VHD images against QEMU and vhd-core, in both directions.
 
 use crate::qemu::{Lab, Random, assert_same, disk, open, patch};
-use image::{Error, Evidence, Format, Gate, MappedPlace, OpenOptions};
+use block::{BlockRead, Memory};
+use image::{
+    Error, Evidence, Format, Gate, MappedPlace, OpenOptions, VhdOptions, VhdSubformat, WriteFormat,
+    WriteOptions, Written,
+};
+use ondisk::{Interrupt, NoProgress};
+use serde_json::Value;
 use std::fs;
 use std::io::Read;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
 
 /// Neither whole blocks nor what any geometry reaches.
 const SIZE: u64 = (9 << 20) + 3 * 512;
@@ -12,6 +22,7 @@ const BLOCK: usize = 2 << 20;
 
 /// Where fields stand: of the footer, and of the dynamic disk header at byte 512.
 const CREATOR: usize = 28;
+const CURRENT_SIZE: usize = 48;
 const GEOMETRY: usize = 56;
 const DISK_TYPE: usize = 60;
 const UNIQUE_ID: usize = 68;
@@ -341,4 +352,166 @@ fn a_qcow2_image_over_a_vhd_is_read() {
     lab.io("top.qcow2", &["write -q -P 3 1M 100k"]);
     lab.assert_agrees("top.qcow2", Format::Qcow2);
     assert_eq!(open(&lab.path("top.qcow2")).layers()[1].format, Format::Vhd);
+}
+
+fn vhd(subformat: VhdSubformat) -> WriteFormat {
+    WriteFormat::Vhd(VhdOptions { subformat })
+}
+
+const SUBFORMATS: [VhdSubformat; 2] = [VhdSubformat::Fixed, VhdSubformat::Dynamic];
+
+fn write(device: &dyn BlockRead, to: &Path, format: WriteFormat) -> Result<Written, Error> {
+    let options = WriteOptions {
+        format,
+        overwrite: true,
+        ..WriteOptions::default()
+    };
+    image::write(device, to, &options, &NoProgress, &Interrupt::default())
+}
+
+#[test]
+fn what_we_write_reads_the_same_everywhere() {
+    let Some(lab) = Lab::new() else { return };
+    for size in [SIZE, SIZE + 77, 1, 512, 2 << 20, (24 << 20) + 512] {
+        let mut truth = disk(size, 3);
+        fs::write(lab.path("source.raw"), &truth).unwrap();
+        lab.run("fallocate", &["--dig-holes", "source.raw"]);
+        let device = open(&lab.path("source.raw")).device();
+        truth.resize((size as usize).next_multiple_of(512), 0);
+        for subformat in SUBFORMATS {
+            let what = format!("{subformat:?} {size}");
+            let path = lab.path("t.vhd");
+            let written = write(&device, &path, vhd(subformat)).unwrap();
+            assert_eq!(written.virtual_size, truth.len() as u64, "{what}");
+            assert!(lab.truth("t.vhd", "vpc") == truth, "{what}: qemu-img");
+            assert!(second_opinion(&path) == truth, "{what}: vhd-core");
+            assert_same(&open(&path), &truth, &what);
+            let used = fs::metadata(&path).unwrap().blocks() * 512;
+            assert!(used <= written.data + 65_536, "{what}: {used} bytes used");
+        }
+    }
+}
+
+/// Blocks, table and footer lie so that another writer goes on with them.
+#[test]
+fn qemu_can_write_into_what_we_wrote() {
+    let Some(lab) = Lab::new() else { return };
+    let mut truth = vec![0; 20 << 20];
+    truth[..5 << 20].copy_from_slice(&disk(5 << 20, 4));
+    let device = Memory::new(truth.clone());
+    for subformat in SUBFORMATS {
+        write(&device, &lab.path("t.vhd"), vhd(subformat)).unwrap();
+        let commands = ["write -q -P 7 1M 100k", "write -q -P 9 17M 2M"];
+        let mut words = vec!["-f", "vpc", "t.vhd"];
+        words.extend(commands.iter().flat_map(|command| ["-c", *command]));
+        lab.run("qemu-io", &words);
+        let mut expected = truth.clone();
+        expected[1 << 20..(1 << 20) + (100 << 10)].fill(7);
+        expected[17 << 20..19 << 20].fill(9);
+        assert!(lab.truth("t.vhd", "vpc") == expected, "{subformat:?}");
+        assert_same(&open(&lab.path("t.vhd")), &expected, "after qemu-io");
+    }
+}
+
+#[test]
+fn one_content_gives_one_file_whatever_the_source_and_the_threads() {
+    let Some(lab) = Lab::new() else { return };
+    let source = lab.source("source.raw", SIZE);
+    lab.img("convert -O qcow2 -o cluster_size=4k source.raw other.qcow2");
+    lab.img("convert -O vpc -o force_size=on source.raw other.vhd");
+    let memory = Memory::new(fs::read(&source).unwrap());
+    let mut ids = Vec::new();
+    for subformat in SUBFORMATS {
+        let mut first: Option<Vec<u8>> = None;
+        for (name, threads) in [
+            ("source.raw", 1),
+            ("other.qcow2", 2),
+            ("other.vhd", 5),
+            ("", 3),
+        ] {
+            let options = WriteOptions {
+                format: vhd(subformat),
+                threads: NonZeroUsize::new(threads),
+                overwrite: true,
+                ..WriteOptions::default()
+            };
+            let to = lab.path("t.vhd");
+            let write = |device: &dyn BlockRead| {
+                image::write(device, &to, &options, &NoProgress, &Interrupt::default()).unwrap();
+            };
+            if name.is_empty() {
+                write(&memory);
+            } else {
+                write(&open(&lab.path(name)).device());
+            }
+            let bytes = fs::read(&to).unwrap();
+            ids.push(bytes[bytes.len() - 512 + UNIQUE_ID..][..16].to_vec());
+            assert!(
+                *first.get_or_insert_with(|| bytes.clone()) == bytes,
+                "from {name:?}"
+            );
+        }
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+    let other = Memory::new(disk(SIZE, 2));
+    write(&other, &lab.path("t.vhd"), vhd(VhdSubformat::Dynamic)).unwrap();
+    let bytes = fs::read(lab.path("t.vhd")).unwrap();
+    assert_ne!(bytes[UNIQUE_ID..UNIQUE_ID + 16], ids[0]);
+}
+
+/// A device of holes but for its last sectors.
+fn large(lab: &Lab, size: u64) -> Arc<dyn BlockRead> {
+    lab.run("truncate", &["-s", &size.to_string(), "large.raw"]);
+    patch(&lab.path("large.raw"), size - 512, &[5; 512]);
+    open(&lab.path("large.raw")).device()
+}
+
+#[test]
+fn the_largest_disk_is_written_and_a_larger_one_refused_with_advice() {
+    let Some(lab) = Lab::new() else { return };
+    const MOST: u64 = 2040 << 30;
+    let device = large(&lab, MOST);
+    for subformat in SUBFORMATS {
+        let to = lab.path("t.vhd");
+        write(&device, &to, vhd(subformat)).unwrap();
+        lab.img("compare -q -f vpc -F raw t.vhd large.raw");
+        let image = open(&to).device();
+        assert_eq!(image.size(), MOST);
+        let mut sector = [0; 512];
+        image.read_at(MOST - 512, &mut sector).unwrap();
+        assert_eq!(sector, [5; 512]);
+        assert_eq!(image.extents().count(), 2, "{subformat:?}");
+    }
+    let device = large(&lab, MOST + 512);
+    let error = write(&device, &lab.path("u.vhd"), vhd(VhdSubformat::Dynamic)).unwrap_err();
+    assert!(matches!(error, Error::Options { .. }), "{error}");
+    assert!(error.to_string().contains("use vhdx"), "{error}");
+    assert!(!lab.path("u.vhd").exists());
+}
+
+/// The footer's size must be what both kinds of readers see, at sizes that no geometry reaches.
+#[test]
+fn sizes_that_we_write_are_the_sizes_that_qemu_sees() {
+    let Some(lab) = Lab::new() else { return };
+    for sectors in [0, 1, 67, 68, 69, 4097, 1 << 21, (1 << 21) + 1, 268_435_457] {
+        let device = match sectors {
+            0 => Arc::new(Memory::new(Vec::new())),
+            _ => large(&lab, sectors * 512),
+        };
+        write(&device, &lab.path("t.vhd"), vhd(VhdSubformat::Dynamic)).unwrap();
+        assert_eq!(open(&lab.path("t.vhd")).device().size(), sectors * 512);
+        let output = Command::new("qemu-img")
+            .args(["info", "--output=json", "-f", "vpc"])
+            .arg(lab.path("t.vhd"))
+            .output()
+            .unwrap();
+        let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(info["virtual-size"], sectors * 512);
+        let bytes = fs::read(lab.path("t.vhd")).unwrap();
+        assert_eq!(
+            bytes[CURRENT_SIZE..CURRENT_SIZE + 8],
+            (sectors * 512).to_be_bytes()
+        );
+    }
 }
