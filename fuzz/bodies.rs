@@ -24,6 +24,55 @@ pub fn vmdk(data: &[u8]) {
     }
 }
 
+/// VHD images; the input is [sparse](disk), and the file ends with its last sector that is not zero.
+///
+/// Few mutations would come past the checksums, so they are made right for a second try. A parent
+/// for differencing disks is there, `base.vhd`: see [`vhd_parent`].
+pub fn vhd(data: &[u8]) {
+    let Some(mut file) = disk(data) else {
+        return;
+    };
+    let sectors = file.as_chunks::<512>().0;
+    let last = sectors.iter().rposition(|sector| *sector != [0; 512]);
+    file.truncate(last.map_or(0, |last| last + 1) * 512);
+    let parent = vhd_parent();
+    let beside = [("base.vhd", &parent[..])];
+    read_image_beside(&beside, &file, image::Format::Vhd);
+    seal_vhd(&mut file);
+    read_image_beside(&beside, &file, image::Format::Vhd);
+}
+
+/// A fixed VHD of 64 KiB with the unique id `sixteen letters!`.
+fn vhd_parent() -> Vec<u8> {
+    let size = (64_u64 << 10).to_be_bytes();
+    let mut file = vec![7; 64 << 10];
+    file.extend(b"conectix\0\0\0\x02\0\x01\0\0\xff\xff\xff\xff\xff\xff\xff\xff");
+    file.extend(b"\0\0\0\0test\0\x01\0\0Wi2k");
+    file.extend([size, size].concat());
+    file.extend(b"\0\x01\x04\x11\0\0\0\x02\0\0\0\0sixteen letters!");
+    file.resize((64 << 10) + 512, 0);
+    seal_vhd(&mut file);
+    file
+}
+
+/// Makes the checksums of footers and header right where they usually are.
+fn seal_vhd(file: &mut [u8]) {
+    let places = [
+        (0, 512, 64, &b"conectix"[..]),
+        (file.len().saturating_sub(512), 512, 64, b"conectix"),
+        (512, 1024, 36, b"cxsparse"),
+    ];
+    for (start, len, checksum, cookie) in places {
+        if let Some(structure) = file.get_mut(start..start + len)
+            && structure.starts_with(cookie)
+        {
+            structure[checksum..checksum + 4].fill(0);
+            let sum = !structure.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+            structure[checksum..checksum + 4].copy_from_slice(&sum.to_be_bytes());
+        }
+    }
+}
+
 /// Partition tables on a [sparse](disk) disk.
 pub fn partitions(data: &[u8]) {
     let Some(bytes) = disk(data) else {
@@ -288,7 +337,15 @@ pub fn disk(data: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn read_image(file: &[u8], format: image::Format) {
+    read_image_beside(&[], file, format);
+}
+
+/// Reads an image in a directory with other files, by their names.
+fn read_image_beside(others: &[(&str, &[u8])], file: &[u8], format: image::Format) {
     let dir = tempfile::tempdir().expect("a place for the image");
+    for (name, content) in others {
+        std::fs::write(dir.path().join(name), content).expect("room for another file");
+    }
     let path = dir.path().join("image");
     std::fs::write(&path, file).expect("room for the image");
     let _ = image::probe(&path);

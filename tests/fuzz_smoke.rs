@@ -64,6 +64,7 @@ targets! {
     partitions
     plan
     qcow2
+    vhd
     vmdk
 }
 
@@ -119,6 +120,23 @@ fn seeds_are_understood() {
         7,
         "all but two whose other file is not there"
     );
+}
+
+/// As above.
+#[test]
+fn vhd_seeds_are_understood() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.vhd");
+    let errors = seeds("vhd").into_iter().filter_map(|seed| {
+        let mut file = bodies::disk(&seed).unwrap();
+        let last = file.iter().rposition(|byte| *byte != 0).unwrap();
+        file.truncate((last + 1).next_multiple_of(512));
+        std::fs::write(&path, file).unwrap();
+        image::open(&path, &OpenOptions::default()).err()
+    });
+    let errors: Vec<_> = errors.map(|error| error.to_string()).collect();
+    assert_eq!(errors.len(), 1, "all but the one whose parent is not there");
+    assert!(errors[0].contains("base.vhd"), "{errors:?}");
 }
 
 fn fuzz() -> PathBuf {

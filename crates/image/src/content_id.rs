@@ -7,12 +7,21 @@ use std::fmt;
 pub(crate) enum ContentId {
     /// `CID` of a VMDK descriptor.
     Vmdk(u32),
+    /// `unique_id` of a VHD footer.
+    Vhd([u8; 16]),
 }
 
 impl fmt::Display for ContentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Vmdk(cid) => write!(f, "{cid:08x}"),
+            Self::Vhd(id) => {
+                for (at, byte) in id.iter().enumerate() {
+                    let dash = if [4, 6, 8, 10].contains(&at) { "-" } else { "" };
+                    write!(f, "{dash}{byte:02x}")?;
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::content_id::ContentId;
 use crate::format::Foreign;
-use crate::{Format, qcow2, vmdk};
+use crate::{Format, qcow2, vhd, vmdk};
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -114,6 +114,8 @@ pub(crate) enum Damage {
     Qcow2(#[from] qcow2::Damage),
     #[error(transparent)]
     Vmdk(#[from] vmdk::Damage),
+    #[error(transparent)]
+    Vhd(#[from] vhd::Damage),
 }
 
 fn found_id(found: &Option<ContentId>) -> String {
@@ -143,6 +145,8 @@ pub(crate) enum Feature {
     Qcow2(#[from] qcow2::Feature),
     #[error(transparent)]
     Vmdk(#[from] vmdk::Feature),
+    #[error(transparent)]
+    Vhd(#[from] vhd::Feature),
 }
 
 /// A name inside an image that may not be followed.

@@ -2,7 +2,7 @@
 
 use crate::error::{Feature, UnknownFormat};
 use crate::file::ImageFile;
-use crate::{Error, qcow2, vmdk};
+use crate::{Error, qcow2, vhd, vmdk};
 use ondisk::width::{u64_of, usize_of};
 use std::fmt;
 use std::path::Path;
@@ -18,18 +18,21 @@ pub enum Format {
     Qcow2,
     /// VMware virtual disk: a descriptor, or a file with one inside.
     Vmdk,
+    /// Virtual hard disk of Virtual PC and Hyper-V, generation 1.
+    Vhd,
 }
 
 impl Format {
     /// Every format, in the order of declaration.
-    pub const ALL: [Self; 3] = [Self::Raw, Self::Qcow2, Self::Vmdk];
+    pub const ALL: [Self; 4] = [Self::Raw, Self::Qcow2, Self::Vmdk, Self::Vhd];
 
-    /// The name that is used on command lines and in qcow2 headers.
+    /// The name that is used on command lines, and in qcow2 headers but for VHD, which is `vpc` there.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw",
             Self::Qcow2 => "qcow2",
             Self::Vmdk => "vmdk",
+            Self::Vhd => "vhd",
         }
     }
 }
@@ -43,10 +46,12 @@ impl fmt::Display for Format {
 impl FromStr for Format {
     type Err = UnknownFormat;
 
+    /// Takes what [`name`](Self::name) gives, and `vpc`: so QEMU calls VHD.
     fn from_str(name: &str) -> Result<Self, UnknownFormat> {
+        let known = if name == "vpc" { "vhd" } else { name };
         Self::ALL
             .into_iter()
-            .find(|format| format.name() == name)
+            .find(|format| format.name() == known)
             .ok_or_else(|| UnknownFormat {
                 name: name.to_owned(),
             })
@@ -88,8 +93,6 @@ pub fn probe(path: &Path) -> Result<Probe, Error> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Foreign {
-    /// Virtual PC and Hyper-V, generation 1.
-    Vhd,
     /// Hyper-V, generation 2.
     Vhdx,
     /// VirtualBox.
@@ -117,7 +120,6 @@ pub enum Foreign {
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Vhd => "a VHD image",
             Self::Vhdx => "a VHDX image",
             Self::Vdi => "a VirtualBox VDI image",
             Self::Tar => "a tar archive (OVA)",
@@ -134,9 +136,8 @@ impl fmt::Display for Foreign {
 }
 
 /// What stands where in a file of a foreign format.
-const MAGICS: [(Foreign, usize, &[u8]); 15] = [
+const MAGICS: [(Foreign, usize, &[u8]); 14] = [
     (Foreign::Vhdx, 0, b"vhdxfile"),
-    (Foreign::Vhd, 0, b"conectix"),
     (Foreign::Vdi, 0x40, &[0x7f, 0x10, 0xda, 0xbe]),
     (Foreign::Tar, 257, b"ustar"),
     (Foreign::Gzip, 0, &[0x1f, 0x8b, 0x08]),
@@ -157,8 +158,6 @@ const RAW_EXTENSIONS: [&str; 5] = ["", "raw", "img", "bin", "iso"];
 
 /// Bytes looked at from the beginning of a file.
 const HEAD: u64 = 4096;
-/// Bytes of a VHD footer; a fixed VHD has no other mark.
-const FOOTER: u64 = 512;
 
 pub(crate) fn probe_file(file: &ImageFile) -> Result<Probe, Error> {
     let mut head = vec![0; usize_of(HEAD.min(file.len()))];
@@ -167,6 +166,8 @@ pub(crate) fn probe_file(file: &ImageFile) -> Result<Probe, Error> {
         Some(Format::Qcow2)
     } else if vmdk::is_recognised(&head) {
         Some(Format::Vmdk)
+    } else if vhd::is_recognised(file, &head)? {
+        Some(Format::Vhd)
     } else {
         None
     };
@@ -176,7 +177,7 @@ pub(crate) fn probe_file(file: &ImageFile) -> Result<Probe, Error> {
             evidence: Evidence::Content,
         });
     }
-    if let Some(foreign) = foreign(file, &head)? {
+    if let Some(foreign) = foreign(&head) {
         return Err(Error::unsupported(file.path(), Feature::Foreign(foreign)));
     }
     raw_by_name(file).map(|()| Probe {
@@ -185,20 +186,13 @@ pub(crate) fn probe_file(file: &ImageFile) -> Result<Probe, Error> {
     })
 }
 
-fn foreign(file: &ImageFile, head: &[u8]) -> Result<Option<Foreign>, Error> {
+fn foreign(head: &[u8]) -> Option<Foreign> {
     for (foreign, at, magic) in MAGICS {
         if head.get(at..).is_some_and(|rest| rest.starts_with(magic)) {
-            return Ok(Some(foreign));
+            return Some(foreign);
         }
     }
-    if let Some(at) = file.len().checked_sub(FOOTER) {
-        let mut footer = [0; 8];
-        file.read_exact(at, &mut footer)?;
-        if &footer == b"conectix" {
-            return Ok(Some(Foreign::Vhd));
-        }
-    }
-    Ok(None)
+    None
 }
 
 /// Checks that a file of unknown content may be taken for raw.

@@ -2,7 +2,7 @@
 //!
 //! [`open`] takes the file that the user named, finds out its format (or is told), opens every
 //! file that the image names as far as the [`Gate`] allows, and gives one read-only
-//! [`block::BlockRead`] of the disk as the guest saw it: raw, qcow2 and VMDK, with their chains of
+//! [`block::BlockRead`] of the disk as the guest saw it: raw, qcow2, VMDK and VHD, with their chains of
 //! backing files and parents. Of an image with snapshots *inside* the disk is its current state,
 //! unless one of them is asked for.
 //!
@@ -27,7 +27,7 @@
 //! same as the source of [`block::Error::Format`]. Missing data is an error, never zeros.
 //!
 //! # Out of scope
-//! Encrypted images and writing into existing images. VHD, VHDX, VDI and archives are recognised
+//! Encrypted images and writing into existing images. VHDX, VDI and archives are recognised
 //! and refused by name.
 #![warn(clippy::arithmetic_side_effects)]
 
@@ -49,6 +49,7 @@ mod qcow2;
 mod raw;
 mod salvage;
 mod units;
+mod vhd;
 mod vmdk;
 mod write;
 mod zeros;
@@ -60,4 +61,5 @@ pub use map::{MappedPlace, Mapping, Mappings};
 pub use open::{Detail, Image, LayerInfo, OpenOptions, open};
 pub use qcow2::{Compression, Qcow2Options, SnapshotInfo};
 pub use salvage::LostRange;
+pub use vhd::{VhdOptions, VhdSubformat};
 pub use write::{WriteFormat, WriteOptions, Written, write};

@@ -10,7 +10,7 @@ use crate::map::Mappings;
 use crate::qcow2::SnapshotInfo;
 use crate::raw::RawLayer;
 use crate::salvage::{LostRange, Salvage};
-use crate::{Error, Format, Gate, qcow2, vmdk};
+use crate::{Error, Format, Gate, qcow2, vhd, vmdk};
 use block::BlockRead;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -123,6 +123,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, Error> {
             },
             Format::Qcow2 => qcow2::open(file, &mut opener)?,
             Format::Vmdk => vmdk::open(file, &mut opener)?,
+            Format::Vhd => vhd::open(file, &mut opener)?,
         };
         if let Some(name) = opener.snapshot.take() {
             return Err(Error::Options {

@@ -4,4 +4,4 @@ mod read;
 mod write;
 
 pub(crate) use read::RawLayer;
-pub(crate) use write::{write, write_in_place};
+pub(crate) use write::{write, write_in_place, write_sparse};

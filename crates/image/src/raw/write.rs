@@ -24,7 +24,7 @@ pub(crate) fn write(job: &Job) -> Result<Written, Error> {
         rustix::fs::fallocate(job.file, FallocateFlags::empty(), 0, size)
             .map_err(|e| Error::io(job.path, "reserve room for", e))?;
     }
-    let data = write_data(job, Zeros::LeftOut)?;
+    let data = write_sparse(job, |_, _| {})?;
     Ok(Written {
         virtual_size: size,
         data,
@@ -52,7 +52,7 @@ pub(crate) fn write_in_place(job: &Job) -> Result<Written, Error> {
             ExtentKind::Data => {}
         }
     }
-    let data = write_data(job, Zeros::Written)?;
+    let data = write_data(job, Zeros::Written, |_, _| {})?;
     Ok(Written {
         virtual_size: size,
         data,
@@ -66,8 +66,14 @@ enum Zeros {
     Written,
 }
 
+/// Writes the disk from the file's beginning on, without the pages that are zero, and says how many
+/// bytes were written. `seen` is told where on the disk each run of them is.
+pub(crate) fn write_sparse(job: &Job, seen: impl Fn(u64, &[u8]) + Sync) -> Result<u64, Error> {
+    write_data(job, Zeros::LeftOut, seen)
+}
+
 /// Writes what the device calls data, and says how many bytes of it were not zero.
-fn write_data(job: &Job, zeros: Zeros) -> Result<u64, Error> {
+fn write_data(job: &Job, zeros: Zeros, seen: impl Fn(u64, &[u8]) + Sync) -> Result<u64, Error> {
     let mut units = Units::new(job.device, units::SMALL);
     let data = units
         .by_ref()
@@ -87,7 +93,9 @@ fn write_data(job: &Job, zeros: Zeros) -> Result<u64, Error> {
             };
             for run in written {
                 let at = unit.range.start.saturating_add(u64_of(run.start));
-                job.write_at(&buf[run], at)?;
+                let bytes = &buf[run];
+                seen(at, bytes);
+                job.write_at(bytes, at)?;
             }
             job.task.advance(unit.advance);
             Ok::<_, Error>(u64_of(data))

@@ -5,6 +5,7 @@ mod make;
 mod names;
 mod qcow2;
 mod salvage;
+mod vhd;
 mod vmdk;
 
 use image::{Error, Image, OpenOptions};

@@ -8,5 +8,6 @@
 
 mod qcow2;
 mod qemu;
+mod vhd;
 mod vmdk;
 mod write;
