@@ -6,7 +6,10 @@
     reason = "offsets in these small images fit every width"
 )]
 
+#[path = "../made/esx.rs"]
+mod esx;
 mod qcow2;
 mod qemu;
 mod vmdk;
+mod vmdk_esx;
 mod write;
