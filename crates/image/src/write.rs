@@ -2,7 +2,7 @@
 
 use crate::publish::Draft;
 use crate::qcow2::Qcow2Options;
-use crate::{Error, qcow2, raw};
+use crate::{Error, qcow2, raw, vmdk};
 use block::BlockRead;
 use ondisk::{Interrupt, Progress, Task, Unit};
 use rayon::ThreadPoolBuilder;
@@ -50,12 +50,15 @@ pub enum WriteFormat {
     Raw,
     /// QEMU copy-on-write, version 3, without a backing file.
     Qcow2(Qcow2Options),
+    /// Stream-optimised VMDK, version 3: what OVF packages carry. Its size on the disk is that of
+    /// the data, compressed; no more than 2 TiB.
+    Vmdk,
 }
 
 /// What was written.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Written {
-    /// Bytes of the disk in the image: the device's, to whole sectors in qcow2.
+    /// Bytes of the disk in the image: the device's, to whole sectors in qcow2 and VMDK.
     pub virtual_size: u64,
     /// Bytes of the disk that were not zero, to whole clusters or pages.
     pub data: u64,
@@ -123,6 +126,7 @@ pub fn write(
             let written = in_pool(options.threads, || match options.format {
                 WriteFormat::Raw => raw::write(&job),
                 WriteFormat::Qcow2(qcow2) => qcow2::write(&job, qcow2),
+                WriteFormat::Vmdk => vmdk::write(&job),
             })?;
             interrupt.check()?;
             draft.publish(to, options.overwrite, options.sync)?;

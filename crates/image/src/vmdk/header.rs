@@ -31,7 +31,7 @@ const MAX_GRAIN_SECTORS: u64 = 4096;
 /// Most entries of a grain table; the specification says 512.
 const MAX_TABLE: u32 = 4096;
 /// Most entries of a grain directory: 256 TiB in usual grains.
-const MAX_DIRECTORY: u64 = 8 << 20;
+pub(super) const MAX_DIRECTORY: u64 = 8 << 20;
 /// Largest extent: far beyond what the directory can map.
 pub(super) const MAX_CAPACITY_SECTORS: u64 = 1 << 53;
 /// The first sector after the header; `overHead` would say more, but not every writer sets it.

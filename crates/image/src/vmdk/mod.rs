@@ -14,8 +14,10 @@ mod names;
 mod raw;
 mod read;
 mod sesparse;
+mod write;
 
 pub(crate) use error::{Damage, Feature};
+pub(crate) use write::write;
 
 use crate::content_id::ContentId;
 use crate::error::{Feature as AnyFeature, Refused, RefusedReason};

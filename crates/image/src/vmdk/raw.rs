@@ -91,10 +91,23 @@ pub(super) struct GrainMarker {
     pub(super) size: U32,
 }
 
+/// Precedes everything else in a stream: tables, the directory, the footer. Alone and of zeros it
+/// is the end of the stream.
+#[derive(Clone, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct MetadataMarker {
+    pub(super) num_sectors: U64,
+    /// Zero: by this it is told from a [`GrainMarker`].
+    pub(super) size: U32,
+    pub(super) marker_type: U32,
+    pub(super) pad: [u8; 496],
+}
+
 const _: () = assert!(size_of::<SparseExtentHeader>() == 512);
 const _: () = assert!(size_of::<CowDiskHeader>() == 512);
 const _: () = assert!(size_of::<SeSparseConstHeader>() == 512);
 const _: () = assert!(size_of::<SeSparseVolatileHeader>() == 512);
+const _: () = assert!(size_of::<MetadataMarker>() == 512);
 const _: () = assert!(size_of::<GrainMarker>() == 12);
 
 pub(super) const MAGIC_SPARSE: [u8; 4] = *b"KDMV";
@@ -113,7 +126,10 @@ pub(super) const LINE_ENDS: [u8; 4] = *b"\n \r\n";
 pub(super) const GD_AT_END: u64 = u64::MAX;
 /// `compress_algorithm` of zlib streams.
 pub(super) const DEFLATE: u16 = 1;
-/// Type of the marker before the footer.
+/// Types of markers, by what follows them.
+pub(super) const MARKER_EOS: u32 = 0;
+pub(super) const MARKER_GT: u32 = 1;
+pub(super) const MARKER_GD: u32 = 2;
 pub(super) const MARKER_FOOTER: u32 = 3;
 /// A grain table entry of a grain of zeros, with the flag for them.
 pub(super) const ZEROED: u64 = 1;

@@ -12,4 +12,5 @@ mod qcow2;
 mod qemu;
 mod vmdk;
 mod vmdk_esx;
+mod vmdk_write;
 mod write;
