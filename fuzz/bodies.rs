@@ -17,10 +17,19 @@ pub fn qcow2(data: &[u8]) {
     read_image(data, image::Format::Qcow2);
 }
 
-/// VMDK images, sparse and stream-optimised, and descriptors; the input is [sparse](disk).
+/// VMDK images, sparse and stream-optimised, descriptors, and extents of ESX, which get a
+/// descriptor; the input is [sparse](disk).
 pub fn vmdk(data: &[u8]) {
-    if let Some(file) = disk(data) {
-        read_image(&file, image::Format::Vmdk);
+    let Some(file) = disk(data) else {
+        return;
+    };
+    read_image(&file, image::Format::Vmdk);
+    if let Some(text) = vmdk_descriptor(&file) {
+        let dir = tempfile::tempdir().expect("a place for the image");
+        let path = dir.path().join("image");
+        std::fs::write(&path, text).expect("room for the descriptor");
+        std::fs::write(dir.path().join("extent"), &file).expect("room for the extent");
+        read_path(&path, image::Format::Vmdk);
     }
 }
 
@@ -71,6 +80,22 @@ fn seal_vhd(file: &mut [u8]) {
             structure[checksum..checksum + 4].copy_from_slice(&sum.to_be_bytes());
         }
     }
+}
+
+/// The descriptor of an extent of ESX, which is called `extent`: it takes all that the header has.
+pub fn vmdk_descriptor(file: &[u8]) -> Option<String> {
+    let (kind, sectors) = if file.starts_with(b"COWD") {
+        let field = file.get(12..)?.first_chunk().copied()?;
+        ("VMFSSPARSE", u64::from(u32::from_le_bytes(field)))
+    } else if file.starts_with(b"\xbe\xba\xfe\xca") {
+        let field = file.get(16..)?.first_chunk().copied()?;
+        ("SESPARSE", u64::from_le_bytes(field))
+    } else {
+        return None;
+    };
+    Some(format!(
+        "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\nRW {sectors} {kind} \"extent\"\n"
+    ))
 }
 
 /// Partition tables on a [sparse](disk) disk.
@@ -348,12 +373,16 @@ fn read_image_beside(others: &[(&str, &[u8])], file: &[u8], format: image::Forma
     }
     let path = dir.path().join("image");
     std::fs::write(&path, file).expect("room for the image");
-    let _ = image::probe(&path);
+    read_path(&path, format);
+}
+
+fn read_path(path: &Path, format: image::Format) {
+    let _ = image::probe(path);
     let options = image::OpenOptions {
         format: Some(format),
         ..image::OpenOptions::default()
     };
-    let Ok(image) = image::open(&path, &options) else {
+    let Ok(image) = image::open(path, &options) else {
         return;
     };
     let device = image.device();

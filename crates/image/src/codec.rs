@@ -31,6 +31,8 @@ pub(crate) enum Packer {
     /// where the output itself is the window: distances up to the cluster's beginning are right,
     /// and every other reader knows nothing of the 4 KiB.
     Deflate,
+    /// Deflate with the zlib header and checksum, RFC 1950.
+    Zlib,
     /// One zstd frame.
     Zstd,
 }
@@ -170,12 +172,17 @@ impl Packer {
         EXPANDERS.with_borrow_mut(|expanders| {
             let mut out = Vec::with_capacity(limit.saturating_sub(1));
             match self {
-                Self::Deflate => {
+                Self::Deflate | Self::Zlib => {
                     let state = expanders
                         .deflate
                         .get_or_insert_with(|| Compressor::new(deflate_level()));
                     out.resize(limit.saturating_sub(1), 0);
-                    match state.deflate_compress(bytes, &mut out) {
+                    let result = if self == Self::Zlib {
+                        state.zlib_compress(bytes, &mut out)
+                    } else {
+                        state.deflate_compress(bytes, &mut out)
+                    };
+                    match result {
                         Ok(len) => {
                             out.truncate(len);
                             Ok(Some(out))

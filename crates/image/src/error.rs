@@ -170,6 +170,11 @@ pub(crate) enum RefusedReason {
     Outside(PathBuf),
     #[error("the name is not text")]
     NotText,
+    #[error(
+        "it may not be followed there, and there is no other {0:?} beside the image: put it there, \
+         or allow its directory"
+    )]
+    NotBeside(String),
 }
 
 impl Error {

@@ -3,7 +3,7 @@
 use crate::publish::Draft;
 use crate::qcow2::Qcow2Options;
 use crate::vhd::VhdOptions;
-use crate::{Error, qcow2, raw, vhd};
+use crate::{Error, qcow2, raw, vhd, vmdk};
 use block::BlockRead;
 use ondisk::{Interrupt, Progress, Task, Unit};
 use rayon::ThreadPoolBuilder;
@@ -53,6 +53,9 @@ pub enum WriteFormat {
     Qcow2(Qcow2Options),
     /// Virtual hard disk, generation 1.
     Vhd(VhdOptions),
+    /// Stream-optimised VMDK, version 3: what OVF packages carry. Its size on the disk is that of
+    /// the data, compressed; no more than 2 TiB.
+    Vmdk,
 }
 
 /// What was written.
@@ -127,6 +130,7 @@ pub fn write(
                 WriteFormat::Raw => raw::write(&job),
                 WriteFormat::Qcow2(qcow2) => qcow2::write(&job, qcow2),
                 WriteFormat::Vhd(vhd) => vhd::write(&job, vhd),
+                WriteFormat::Vmdk => vmdk::write(&job),
             })?;
             interrupt.check()?;
             draft.publish(to, options.overwrite, options.sync)?;

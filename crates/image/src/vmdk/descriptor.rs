@@ -1,5 +1,6 @@
 //! The descriptor: the text that says of which extents a disk consists.
 
+use super::encoding;
 use super::error::{Damage, Feature};
 use crate::Error;
 use crate::error::Feature as AnyFeature;
@@ -13,6 +14,10 @@ pub(super) struct Descriptor {
     pub(super) cid: Option<u32>,
     pub(super) parent: Option<Parent>,
     pub(super) extents: Vec<ExtentLine>,
+    /// What kind of disk it says it is: only a name, the extents tell what is so.
+    pub(super) create_type: Option<String>,
+    /// The version of the virtual hardware.
+    pub(super) hardware: Option<String>,
 }
 
 /// The parent of a delta.
@@ -35,7 +40,7 @@ pub(super) struct ExtentLine {
 pub(super) enum ExtentKind {
     /// In a file, as they are, from a sector on.
     Flat { name: String, offset: u64 },
-    /// In a file with a sparse header.
+    /// In a file with a header that says how.
     Sparse { name: String },
     /// Nowhere: they are zero.
     Zero,
@@ -64,8 +69,7 @@ impl Descriptor {
     /// Parses the text, which ends at the first zero byte.
     pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Self, Error> {
         let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
-        let text = str::from_utf8(&text[..end])
-            .map_err(|e| Error::corrupt(path, Damage::DescriptorNotText(e.valid_up_to())))?;
+        let text = encoding::decode(path, &text[..end])?;
         let mut descriptor = Self::default();
         let (mut parent_cid, mut hint) = (None, None);
         for (number, line) in text.lines().enumerate() {
@@ -97,6 +101,8 @@ impl Descriptor {
             match key.as_str() {
                 "cid" => descriptor.cid = Some(hexadecimal()?),
                 "parentcid" => parent_cid = Some(hexadecimal()?),
+                "createtype" => descriptor.create_type = Some(unquoted(value).to_owned()),
+                "ddb.virtualhwversion" => descriptor.hardware = Some(unquoted(value).to_owned()),
                 "parentfilenamehint" => hint = Some(unquoted(value).to_owned()),
                 key if key.starts_with("encryption") => {
                     return Err(Error::unsupported(
@@ -160,9 +166,7 @@ impl ExtentLine {
                     Err(_) => return Ok(None),
                 },
             },
-            "SPARSE" => ExtentKind::Sparse { name },
-            "VMFSSPARSE" => return Err(unsupported(Feature::Cowd)),
-            "SESPARSE" => return Err(unsupported(Feature::SeSparse)),
+            "SPARSE" | "VMFSSPARSE" | "SESPARSE" => ExtentKind::Sparse { name },
             _ => return Err(unsupported(Feature::ExtentType(kind))),
         };
         Ok(Some(Self { sectors, kind }))
@@ -218,7 +222,7 @@ mod tests {
     fn extent_lines_of_each_shape_are_read() {
         let descriptor = parse(&format!(
             "{HEAD}RW 63 FLAT \"a (1).vmdk\" 10\r\nRDONLY 5 VMFS \"b.vmdk\"\n\
-             rw 7 SPARSE \"c.vmdk\" \nRW 9 ZERO\nRW 3 FLAT \"d\" 0 partitionUUID dev\n\
+             rw 7 SPARSE \"c.vmdk\" \nRW 8 VMFSSPARSE \"e.vmdk\"\nRW 6 seSparse \"f.vmdk\"\nRW 9 ZERO\nRW 3 FLAT \"d\" 0 partitionUUID dev\n\
              ddb.x = \"y\"\0garbage"
         ))
         .unwrap();
@@ -226,18 +230,18 @@ mod tests {
             name: name.to_owned(),
             offset,
         };
+        let sparse = |name: &str| ExtentKind::Sparse {
+            name: name.to_owned(),
+        };
         let line = |sectors, kind| ExtentLine { sectors, kind };
         assert_eq!(
             descriptor.extents,
             [
                 line(63, flat("a (1).vmdk", 10)),
                 line(5, flat("b.vmdk", 0)),
-                line(
-                    7,
-                    ExtentKind::Sparse {
-                        name: "c.vmdk".to_owned()
-                    }
-                ),
+                line(7, sparse("c.vmdk")),
+                line(8, sparse("e.vmdk")),
+                line(6, sparse("f.vmdk")),
                 line(9, ExtentKind::Zero),
                 line(3, flat("d", 0)),
             ]
@@ -272,8 +276,6 @@ mod tests {
             ("RW 1", "line 5"),
             ("nonsense", "line 5"),
             ("NOACCESS 1 FLAT \"a\" 0", "NOACCESS"),
-            ("RW 1 VMFSSPARSE \"a\"", "COWD"),
-            ("RW 1 SESPARSE \"a\"", "seSparse"),
             ("RW 1 VMFSRDM \"a\"", "VMFSRDM"),
             ("encryptionKeys=\"vmware:key\"", "encrypted"),
             ("ddb.a = \"b\"", "lacks extents"),

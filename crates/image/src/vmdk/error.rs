@@ -30,7 +30,15 @@ pub(crate) enum Damage {
     #[error("the extents have more sectors than can be counted")]
     TooManySectors,
     #[error("grain table entry {entry} at byte {at} points into the header")]
-    GrainInHeader { at: u64, entry: u32 },
+    GrainInHeader { at: u64, entry: u64 },
+    #[error("the entry {entry:#x} at byte {at} is of no known kind")]
+    Entry { at: u64, entry: u64 },
+    #[error("the entry {entry:#x} at byte {at} points out of the part of the file it counts in")]
+    OutsideArea { at: u64, entry: u64 },
+    #[error("the grain directory has {have} entries, {needed} are needed")]
+    ShortDirectory { have: u64, needed: u64 },
+    #[error("there is no volatile header at byte {0}")]
+    VolatileMagic(u64),
     #[error(
         "the marker at byte {at} is of the grain at sector {found}, that at sector {expected} is \
          expected"
@@ -49,16 +57,41 @@ pub(crate) enum Feature {
     Compression(u16),
     #[error("it is encrypted")]
     Encrypted,
-    #[error("it is a VMFS sparse disk (COWD), a snapshot of ESX")]
-    Cowd,
-    #[error("it is a space-efficient sparse disk (seSparse), a snapshot of ESXi")]
-    SeSparse,
+    #[error("its COWD header is of version {0}, 1 is read")]
+    CowdVersion(u32),
+    #[error("its COWD header has the flags {0:#x}, 3 are known")]
+    CowdFlags(u32),
+    #[error("the {name} of its seSparse header is {value:#x}, {known:#x} is read")]
+    SeSparse {
+        name: &'static str,
+        value: u64,
+        known: u64,
+    },
+    #[error(
+        "its seSparse journal has to be replayed; let ESXi do that, by opening and closing the \
+         disk once"
+    )]
+    Journal,
+    #[error("its descriptor is not in UTF-8, and names in the encoding {0:?} are not understood")]
+    Encoding(String),
     #[error("its extents are of type {0:?}")]
     ExtentType(String),
     #[error("the extent {0:?} may not be accessed (NOACCESS)")]
     NoAccess(String),
     #[error("its embedded descriptor names {0} extents")]
     EmbeddedExtents(usize),
-    #[error("it is one extent of a split disk; open the disk's descriptor file instead")]
-    ExtentAlone,
+    #[error(
+        "it is {kind}; open the disk's descriptor file{} instead", guess(.descriptor)
+    )]
+    ExtentAlone {
+        kind: &'static str,
+        /// What the descriptor file is called, if the extent's name follows the custom.
+        descriptor: Option<String>,
+    },
+}
+
+fn guess(descriptor: &Option<String>) -> String {
+    descriptor
+        .as_ref()
+        .map_or_else(String::new, |name| format!(" (probably {name:?})"))
 }

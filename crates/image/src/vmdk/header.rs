@@ -1,6 +1,8 @@
 //! The header of a sparse extent, or its footer.
 
+use super::entries::Entries;
 use super::error::{Damage, Feature};
+use super::metadata::Layout;
 use super::raw::{self, SECTOR, SparseExtentHeader};
 use crate::Error;
 use crate::error::Feature as AnyFeature;
@@ -11,20 +13,13 @@ use std::num::NonZeroU64;
 use zerocopy::FromBytes;
 
 /// A header whose every field can be used. Everything is in bytes.
+///
+/// Where flag 1 says that there is a second set of tables (`rgdOffset`), it is not read: writers
+/// update both and none says which one is right where they differ, so the first one is the truth,
+/// as it is for QEMU.
 #[derive(Debug)]
 pub(super) struct Header {
-    /// Bytes of the disk that the extent holds.
-    pub(super) capacity: u64,
-    /// Bytes of a grain.
-    pub(super) grain: NonZeroU64,
-    /// Entries of a grain table.
-    pub(super) table_len: NonZeroU64,
-    /// Position of the grain directory.
-    pub(super) directory: u64,
-    /// Entries of the grain directory.
-    pub(super) directory_len: usize,
-    pub(super) zeroed_grains: bool,
-    pub(super) compressed: bool,
+    pub(super) layout: Layout,
     /// Whether compressed grains follow a marker.
     pub(super) markers: bool,
     /// Position and length of the embedded descriptor.
@@ -36,9 +31,11 @@ const MAX_GRAIN_SECTORS: u64 = 4096;
 /// Most entries of a grain table; the specification says 512.
 const MAX_TABLE: u32 = 4096;
 /// Most entries of a grain directory: 256 TiB in usual grains.
-const MAX_DIRECTORY: u64 = 8 << 20;
+pub(super) const MAX_DIRECTORY: u64 = 8 << 20;
 /// Largest extent: far beyond what the directory can map.
-const MAX_CAPACITY_SECTORS: u64 = 1 << 53;
+pub(super) const MAX_CAPACITY_SECTORS: u64 = 1 << 53;
+/// The first sector after the header; `overHead` would say more, but not every writer sets it.
+const LEAST_GRAIN: u64 = 2;
 /// Most sectors of an embedded descriptor.
 const MAX_DESCRIPTOR_SECTORS: u64 = 2048;
 /// Bytes at the end of a file in which the footer is looked for.
@@ -75,16 +72,7 @@ impl Header {
         if flags & raw::VALID_LINE_ENDS != 0 && raw.line_ends != raw::LINE_ENDS {
             return Err(corrupt(Damage::LineEnds));
         }
-        let grain_sectors = raw.grain_size.get();
-        if !grain_sectors.is_power_of_two() {
-            return Err(corrupt(Damage::GrainSize(grain_sectors)));
-        }
-        if grain_sectors > MAX_GRAIN_SECTORS {
-            return Err(unsupported(Feature::GrainSize(
-                grain_sectors,
-                MAX_GRAIN_SECTORS,
-            )));
-        }
+        let grain = grain(file, raw.grain_size.get())?;
         let table_len = raw.num_gtes_per_gt.get();
         let table_len = match NonZeroU64::new(u64::from(table_len)) {
             Some(len) if table_len <= MAX_TABLE => len,
@@ -92,7 +80,8 @@ impl Header {
         };
         let sectors = raw.capacity.get();
         cap::length("capacity", sectors, MAX_CAPACITY_SECTORS).map_err(too_large)?;
-        let grains = sectors.div_ceil(grain_sectors);
+        let capacity = sectors.saturating_mul(SECTOR);
+        let grains = capacity.div_ceil(grain.get());
         let directory_len = cap::length(
             "the number of grain directory entries",
             grains.div_ceil(table_len.get()),
@@ -106,17 +95,19 @@ impl Header {
         if flags & raw::COMPRESSED != 0 && algorithm == 0 {
             return Err(corrupt(Damage::NoAlgorithm));
         }
-        let grain = NonZeroU64::new(grain_sectors.saturating_mul(SECTOR))
-            // A power of two is not zero.
-            .expect("grains have a sector");
         Ok(Self {
-            capacity: sectors.saturating_mul(SECTOR),
-            grain,
-            table_len,
-            directory: raw.gd_offset.get().saturating_mul(SECTOR),
-            directory_len,
-            zeroed_grains: flags & raw::ZEROED_GRAINS != 0,
-            compressed: algorithm == raw::DEFLATE,
+            layout: Layout {
+                capacity,
+                grain,
+                table_len,
+                directory: raw.gd_offset.get().saturating_mul(SECTOR),
+                directory_len,
+                entries: Entries::Sectors {
+                    least: LEAST_GRAIN,
+                    zeroed_grains: flags & raw::ZEROED_GRAINS != 0,
+                },
+                compressed: algorithm == raw::DEFLATE,
+            },
             markers: flags & raw::MARKERS != 0,
             descriptor: match first.descriptor_offset.get() {
                 0 => None,
@@ -135,6 +126,21 @@ impl Header {
             },
         })
     }
+}
+
+/// Bytes of a grain that a header counts in sectors.
+pub(super) fn grain(file: &ImageFile, sectors: u64) -> Result<NonZeroU64, Error> {
+    if !sectors.is_power_of_two() {
+        return Err(Error::corrupt(file.path(), Damage::GrainSize(sectors)));
+    }
+    if sectors > MAX_GRAIN_SECTORS {
+        let feature = Feature::GrainSize(sectors, MAX_GRAIN_SECTORS);
+        return Err(Error::unsupported(file.path(), AnyFeature::Vmdk(feature)));
+    }
+    let grain = NonZeroU64::new(sectors.saturating_mul(SECTOR))
+        // A power of two is not zero.
+        .expect("grains have a sector");
+    Ok(grain)
 }
 
 fn parse(sector: &[u8; 512]) -> SparseExtentHeader {

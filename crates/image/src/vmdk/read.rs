@@ -1,18 +1,15 @@
 //! A VMDK image as a layer: extents behind each other.
 
-use super::descriptor::{ExtentKind, ExtentLine};
+use super::descriptor::ExtentLine;
 use super::error::Damage;
-use super::header::Header;
-use super::metadata::Grains;
-use super::raw::{self, GrainMarker, SECTOR};
+use super::extent::{Content, SparseExtent};
+use super::raw::SECTOR;
 use crate::Error;
-use crate::codec::Codec;
+use crate::error::Damage as AnyDamage;
 use crate::file::ImageFile;
-use crate::granules::{Granules, Stream};
-use crate::layer::{Layer, Packed, Place, Run, State};
-use crate::open::Opener;
+use crate::layer::{Layer, Place, Run, State};
+use crate::open::{Detail, Opener};
 use std::path::Path;
-use zerocopy::FromBytes;
 
 /// An open VMDK image, without its parent.
 #[derive(Debug)]
@@ -31,32 +28,10 @@ struct Extent {
     content: Content,
 }
 
-#[derive(Debug)]
-enum Content {
-    /// The disk's bytes, from an offset of the file on.
-    Flat {
-        file: ImageFile,
-        offset: u64,
-    },
-    Sparse(Box<SparseExtent>),
-    Zero,
-}
-
-/// A file with a sparse header.
-#[derive(Debug)]
-pub(super) struct SparseExtent {
-    file: ImageFile,
-    capacity: u64,
-    grain: u64,
-    grains: Grains,
-    granules: Granules,
-    markers: bool,
-}
-
 impl VmdkLayer {
     /// A disk that is one sparse file.
     pub(super) fn monolithic(extent: SparseExtent) -> Self {
-        let size = extent.capacity;
+        let size = extent.capacity();
         Self {
             size,
             extents: vec![Extent {
@@ -98,6 +73,36 @@ impl VmdkLayer {
         Ok(layer)
     }
 
+    /// What the extents are.
+    pub(super) fn details(&self) -> Vec<Detail> {
+        let mut kinds: Vec<(&str, usize)> = Vec::new();
+        let (mut grains, mut compressed) = (Vec::new(), false);
+        for extent in &self.extents {
+            let kind = extent.content.kind();
+            match kinds.iter_mut().find(|(known, _)| *known == kind) {
+                Some((_, count)) => *count = count.saturating_add(1),
+                None => kinds.push((kind, 1)),
+            }
+            if let Content::Sparse(sparse) = &extent.content {
+                compressed |= sparse.is_compressed();
+                if !grains.contains(&sparse.grain()) {
+                    grains.push(sparse.grain());
+                }
+            }
+        }
+        let joined = |parts: Vec<String>| parts.join(", ");
+        let counted = kinds.iter().map(|(kind, count)| format!("{count} {kind}"));
+        let mut details = vec![Detail::new("extents", joined(counted.collect()))];
+        if !grains.is_empty() {
+            let sizes = grains.iter().map(u64::to_string);
+            details.push(Detail::new("grain-size", joined(sizes.collect())));
+        }
+        if compressed {
+            details.push(Detail::new("compression", "zlib"));
+        }
+        details
+    }
+
     /// The number of the extent that holds a byte of the disk, and the extent.
     fn extent(&self, offset: u64) -> Option<(usize, &Extent)> {
         let number = self
@@ -120,13 +125,21 @@ impl VmdkLayer {
                 len: left,
                 state: State::Zero,
             },
-            Content::Sparse(sparse) => {
-                sparse
-                    .grains
-                    .map(&sparse.file, number, within, wanted.min(left))?
-            }
+            Content::Sparse(sparse) => sparse.map(number, within, wanted.min(left))?,
             Content::Flat { file, offset } => {
                 let at = offset.saturating_add(within);
+                // A file that is too short is opened only to save what is there.
+                if at >= file.len() {
+                    return Err(Error::corrupt(
+                        file.path(),
+                        AnyDamage::Truncated {
+                            offset: at,
+                            len: left,
+                            end: file.len(),
+                        },
+                    ));
+                }
+                let left = left.min(file.len().saturating_sub(at));
                 let place = Place {
                     file: number,
                     offset: at,
@@ -156,7 +169,7 @@ impl Layer for VmdkLayer {
 
     fn granule(&self) -> u64 {
         let grains = self.extents.iter().map(|extent| match &extent.content {
-            Content::Sparse(sparse) => sparse.grain,
+            Content::Sparse(sparse) => sparse.grain(),
             Content::Flat { .. } | Content::Zero => 1,
         });
         grains.max().unwrap_or(1)
@@ -184,103 +197,8 @@ impl Layer for VmdkLayer {
     fn file(&self, number: usize) -> Option<&ImageFile> {
         match &self.extents.get(number)?.content {
             Content::Flat { file, .. } => Some(file),
-            Content::Sparse(sparse) => Some(&sparse.file),
+            Content::Sparse(sparse) => Some(sparse.file()),
             Content::Zero => None,
         }
-    }
-}
-
-impl Content {
-    fn open(by: &Path, line: &ExtentLine, len: u64, opener: &mut Opener) -> Result<Self, Error> {
-        let too_short = |name: &str, have: u64| {
-            Error::corrupt(
-                by,
-                Damage::ExtentSize {
-                    name: name.to_owned(),
-                    len: line.sectors,
-                    have: have / SECTOR,
-                },
-            )
-        };
-        match &line.kind {
-            ExtentKind::Zero => Ok(Self::Zero),
-            ExtentKind::Flat { name, offset } => {
-                let file = opener.named(by, name.as_bytes(), "extent")?;
-                let offset = offset.saturating_mul(SECTOR);
-                let have = file.len().saturating_sub(offset);
-                if have < len {
-                    return Err(too_short(name, have));
-                }
-                Ok(Self::Flat { file, offset })
-            }
-            ExtentKind::Sparse { name } => {
-                let file = opener.named(by, name.as_bytes(), "extent")?;
-                let mut magic = [0; 4];
-                if file.read_up_to(0, &mut magic)? < magic.len() || magic != raw::MAGIC_SPARSE {
-                    return Err(Error::corrupt(by, Damage::ExtentMagic(name.clone())));
-                }
-                let header = Header::read(&file)?;
-                let extent = SparseExtent::new(file, &header)?;
-                if extent.capacity < len {
-                    return Err(too_short(name, extent.capacity));
-                }
-                Ok(Self::Sparse(Box::new(extent)))
-            }
-        }
-    }
-}
-
-impl SparseExtent {
-    pub(super) fn new(file: ImageFile, header: &Header) -> Result<Self, Error> {
-        let grain = header.grain.get();
-        Ok(Self {
-            capacity: header.capacity,
-            grain,
-            grains: Grains::read(&file, header)?,
-            granules: Granules::new(Codec::Zlib, "grain", grain, header.capacity),
-            markers: header.markers,
-            file,
-        })
-    }
-
-    fn read(&self, place: &Place, buf: &mut [u8]) -> Result<(), Error> {
-        let Some(packed) = place.packed else {
-            return self.file.read_exact(place.offset, buf);
-        };
-        self.granules.read(&self.file, &packed, buf, || {
-            if self.markers {
-                self.marked_stream(place.offset, &packed)
-            } else {
-                Ok(Stream {
-                    offset: place.offset,
-                    len: packed.len,
-                })
-            }
-        })
-    }
-
-    /// Where the compressed bytes of a grain are, by its marker.
-    fn marked_stream(&self, at: u64, packed: &Packed) -> Result<Stream, Error> {
-        let mut bytes = [0; size_of::<GrainMarker>()];
-        self.file.read_exact(at, &mut bytes)?;
-        let marker = GrainMarker::read_from_bytes(&bytes)
-            // The buffer has the size of the structure.
-            .expect("sizes agree");
-        let (expected, found) = (packed.guest / SECTOR, marker.lba.get());
-        let corrupt = |damage: Damage| Error::corrupt(self.file.path(), damage);
-        if found != expected {
-            return Err(corrupt(Damage::Marker {
-                at,
-                expected,
-                found,
-            }));
-        }
-        let len = u64::from(marker.size.get());
-        ondisk::cap::length("the size in a grain marker", len, packed.len)
-            .map_err(|error| Error::corrupt(self.file.path(), error))?;
-        Ok(Stream {
-            offset: at.saturating_add(ondisk::width::u64_of(bytes.len())),
-            len,
-        })
     }
 }

@@ -1,12 +1,16 @@
 //! Damaged and hostile images: a typed error that says what is wrong, never a panic, never wrong
 //! bytes. The images are made here, so no tools are needed.
 
+#[path = "../made/esx.rs"]
+mod esx;
 mod make;
 mod names;
 mod qcow2;
 mod salvage;
 mod vhd;
 mod vmdk;
+mod vmdk_esx;
+mod vmdk_names;
 
 use image::{Error, Image, OpenOptions};
 use ondisk::width::u64_of;
@@ -15,8 +19,17 @@ use std::path::Path;
 
 /// Opens an image and reads all of it: extents, then bytes.
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let image = image::open(path, &OpenOptions::default())?;
+    let image = open(path)?;
     read_device(&image)
+}
+
+/// Opens an image; an extent, which tests here call `.extent`, by the descriptor beside it.
+fn open(path: &Path) -> Result<Image, Error> {
+    let mut path = path.to_owned();
+    if path.extension().is_some_and(|e| e == "extent") {
+        path.set_extension("vmdk");
+    }
+    image::open(&path, &OpenOptions::default())
 }
 
 fn read_device(image: &Image) -> Result<Vec<u8>, Error> {
@@ -98,7 +111,7 @@ fn assert_flips_do_no_harm(sound: &[u8], metadata: &[std::ops::Range<usize>], pa
         }
         std::fs::write(path, image).unwrap();
         let sane = |image: &Image| image.device().size() <= 1 << 40;
-        match image::open(path, &OpenOptions::default()) {
+        match open(path) {
             Ok(image) if sane(&image) => refused += usize::from(read_device(&image).is_err()),
             Ok(_) => {}
             Err(_) => refused += 1,

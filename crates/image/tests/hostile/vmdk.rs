@@ -20,7 +20,7 @@ fn each_broken_field_is_told_by_name() {
             &path,
             &[
                 ("magic", 0, b"XXXX", "is not recognised"),
-                ("COWD", 0, b"COWD", "VMFS sparse"),
+                ("COWD", 0, b"COWD", "VMFS sparse disk (COWD)"),
                 (
                     "seSparse",
                     0,
@@ -166,7 +166,7 @@ fn deltas_are_never_read_without_their_parents() {
         ("", "parentFileNameHint"),
         ("parentFileNameHint=\"absent.vmdk\"\n", "absent.vmdk"),
         (
-            "parentFileNameHint=\"/vmfs/volumes/x/base.vmdk\"\n",
+            "parentFileNameHint=\"/vmfs/volumes/x/other.vmdk\"\n",
             "/vmfs/volumes",
         ),
         ("parentFileNameHint=\"t.vmdk\"\n", "refers to itself"),

@@ -6,8 +6,12 @@
     reason = "offsets in these small images fit every width"
 )]
 
+#[path = "../made/esx.rs"]
+mod esx;
 mod qcow2;
 mod qemu;
 mod vhd;
 mod vmdk;
+mod vmdk_esx;
+mod vmdk_write;
 mod write;

@@ -200,3 +200,67 @@ fn a_large_split_disk_has_all_its_files() {
     let error = image::open(&lab.path("t.vmdk"), &OpenOptions::default()).unwrap_err();
     assert!(error.to_string().contains("t-s002.vmdk"), "{error}");
 }
+
+#[test]
+fn streams_stand_behind_each_other() {
+    let Some(lab) = Lab::new() else { return };
+    let mut truth = Vec::new();
+    let mut lines = String::new();
+    for (name, size) in [("one", 3 << 20), ("two", SIZE)] {
+        truth.extend(fs::read(lab.source(&format!("{name}.raw"), size)).unwrap());
+        lab.img(&format!(
+            "convert -O vmdk -o subformat=streamOptimized {name}.raw {name}.vmdk"
+        ));
+        lines += &format!("RW {} SPARSE \"{name}.vmdk\"\n", size / 512);
+    }
+    let text = format!(
+        "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n\
+         createType=\"twoGbMaxExtentSparse\"\n{lines}"
+    );
+    fs::write(lab.path("disk.vmdk"), text).unwrap();
+    lab.assert_agrees("disk.vmdk", Format::Vmdk);
+    let image = open(&lab.path("disk.vmdk"));
+    assert_same(&image, &truth, "disk.vmdk");
+    let told = |name: &str| {
+        let details = &image.layers()[0].details;
+        let found = details.iter().find(|detail| detail.name == name);
+        found.map(|detail| detail.value.clone())
+    };
+    assert_eq!(told("extents").as_deref(), Some("2 sparse"));
+    assert_eq!(told("compression").as_deref(), Some("zlib"));
+}
+
+/// The last stream may end with the file, without the zeros that fill its sector.
+#[test]
+fn a_stream_may_end_with_the_file() {
+    let Some(lab) = Lab::new() else { return };
+    lab.source("source.raw", SIZE);
+    lab.img("convert -O vmdk -o subformat=streamOptimized source.raw t.vmdk");
+    let truth = lab.truth("t.vmdk", "vmdk");
+    let path = lab.path("t.vmdk");
+    let bytes = fs::read(&path).unwrap();
+    let end = bytes.iter().rposition(|b| *b != 0).unwrap() + 1;
+    fs::write(&path, &bytes[..end]).unwrap();
+    assert_same(&open(&path), &truth, "without padding");
+    fs::write(&path, &bytes[..end - 5]).unwrap();
+    let device = open(&path).device();
+    assert!(device.read_at(0, &mut vec![0; truth.len()]).is_err());
+}
+
+/// A header without sectors is only there for the descriptor behind it.
+#[test]
+fn a_descriptor_may_stand_behind_an_empty_header() {
+    let Some(lab) = Lab::new() else { return };
+    lab.source("flat.raw", 1 << 20);
+    lab.img("create -q -f vmdk t.vmdk 1M");
+    let path = lab.path("t.vmdk");
+    let mut bytes = fs::read(&path).unwrap();
+    let text = "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n\
+                createType=\"monolithicFlat\"\nRW 2048 FLAT \"flat.raw\" 0\n";
+    bytes[512..512 + 20 * 512].fill(0);
+    bytes[512..512 + text.len()].copy_from_slice(text.as_bytes());
+    bytes[12..20].fill(0);
+    fs::write(&path, bytes).unwrap();
+    lab.assert_agrees("t.vmdk", Format::Vmdk);
+    assert_same(&open(&path), &fs::read(lab.path("flat.raw")).unwrap(), "t");
+}
