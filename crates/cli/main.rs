@@ -5,9 +5,9 @@ mod blueprint;
 mod commands;
 mod exit;
 mod locator;
+mod machine;
 mod output;
 mod progress;
-mod source;
 mod terminal;
 
 use clap::Parser;

@@ -1,7 +1,7 @@
 //! `rehost ls` and `rehost cat`: looking around in a guest.
 
 use crate::args::{CatArgs, LsArgs, SourceArgs};
-use crate::{output, source};
+use crate::{machine, output};
 use anyhow::{Context, Result, bail};
 use fs::{Kind, Meta};
 use guest::{Guest, GuestPath};
@@ -100,7 +100,7 @@ pub(super) fn cat(args: &CatArgs) -> Result<ExitCode> {
 fn open(image: &str, disks: &[String], args: &SourceArgs) -> Result<Guest> {
     let mut images = vec![image.to_owned()];
     images.extend_from_slice(disks);
-    let opened = source::open(&images, args)?;
+    let opened = machine::open(&images, args)?;
     let root = opened.root(args.root.as_deref())?;
     Guest::open(&opened.machine, root).context("cannot open the guest")
 }

@@ -5,9 +5,9 @@ use crate::args::ConvertArgs;
 use crate::blueprint::{Blueprint, BootMode};
 use crate::exit::Unconvertible;
 use crate::locator::{Destination, Source};
-use crate::source::Opened;
+use crate::machine::Opened;
 use crate::terminal::{Colour, Terminal};
-use crate::{output, source};
+use crate::{machine, output};
 use ::convert::{Because, Conversion, Finding, Options, Severity};
 use anyhow::{Context, Result, anyhow, bail};
 use block::BlockRead;
@@ -78,7 +78,7 @@ pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
     let target = Target::new(destination, several, args)?;
     let opened = jobs
         .iter()
-        .map(|job| source::open(&job.images, &args.source));
+        .map(|job| machine::open(&job.images, &args.source));
     let opened: Vec<_> = opened.collect();
     let places = Places::claim(&jobs, &opened, &target)?;
     let results: Vec<_> = jobs

@@ -2,7 +2,7 @@
 
 use crate::args::InspectArgs;
 use crate::terminal::{Colour, Terminal};
-use crate::{output, source};
+use crate::{machine, output};
 use anyhow::{Context, Result};
 use guest::boot::BootEntry;
 use guest::network::{Interface, InterfaceKind};
@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 pub(super) fn run(args: &InspectArgs, terminal: &Terminal) -> Result<ExitCode> {
-    let opened = source::open(&args.images, &args.source)?;
+    let opened = machine::open(&args.images, &args.source)?;
     let root = opened.root(args.source.root.as_deref())?;
     let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
     let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;
@@ -39,9 +39,9 @@ fn text(facts: &Facts, terminal: &Terminal) -> String {
     for (at, volume) in facts.volumes.iter().enumerate() {
         let mut value = format!(
             "{:<6} {:>9}  {}",
-            source::argument(volume.id),
+            machine::argument(volume.id),
             size(volume.size),
-            source::content(&volume.content)
+            machine::content(&volume.content)
         );
         if let Some(path) = &volume.mounted_at {
             let _ = write!(value, " on {path}");

@@ -5,7 +5,7 @@ use crate::args::PlanArgs;
 use crate::blueprint::Blueprint;
 use crate::exit::CHANGES;
 use crate::terminal::{Colour, Terminal};
-use crate::{output, source};
+use crate::{machine, output};
 use anyhow::{Context, Result, bail};
 use guest::Guest;
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ pub(super) fn run(args: &PlanArgs, terminal: &Terminal) -> Result<ExitCode> {
     if let (true, Some(blueprint)) = (images.is_empty(), &blueprint) {
         images.extend(blueprint.disks.iter().map(|disk| disk.source.clone()));
     }
-    let opened = source::open(&images, &args.source)?;
+    let opened = machine::open(&images, &args.source)?;
     let root = opened.root(args.source.root.as_deref())?;
     let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
     let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;
