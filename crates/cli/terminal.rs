@@ -25,7 +25,7 @@ impl Terminal {
         } else {
             Box::new(NoProgress)
         };
-        start_log(global.verbose, !plain && std::io::stderr().is_terminal());
+        start_log(global.verbose);
         let interrupt = Interrupt::default();
         let on_signal = interrupt.clone();
         // The second signal ends the process at once: nothing is published under its final name
@@ -84,7 +84,7 @@ impl Colour {
     }
 }
 
-fn start_log(verbose: u8, colour: bool) {
+fn start_log(verbose: u8) {
     let level = match verbose {
         0 => "warn",
         1 => "debug",
@@ -94,7 +94,8 @@ fn start_log(verbose: u8, colour: bool) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(colour)
+        // Colours are left out of what it is built with.
+        .with_ansi(false)
         .without_time()
         .init();
 }

@@ -152,6 +152,17 @@ fn what_is_piped_has_no_colours() {
 }
 
 #[test]
+fn a_terminal_gets_colours_and_no_complaints() {
+    let image = phony(&["debian12"]);
+    let inspect = format!("{:?} inspect {image:?}", program().get_program());
+    let mut script = Command::new("script");
+    script.args(["-q", "-e", "-c", &inspect, "/dev/null"]);
+    script.env_remove("NO_COLOR").stdin(Stdio::null());
+    let said = String::from_utf8(tool(&mut script)).unwrap();
+    assert!(said.starts_with("\x1b[1mDebian GNU/Linux 12"), "{said}");
+}
+
+#[test]
 fn a_plan_shows_what_changes_and_why() {
     let image = phony(&["debian12"]);
     let text = rehost!["plan", &image].ok();
