@@ -2,65 +2,41 @@
 
 use crate::args::SourceArgs;
 use crate::exit::Unconvertible;
-use crate::locator::Source;
+use crate::source;
+use crate::terminal::Terminal;
 use anyhow::{Context, Result, bail};
 use guest::{Content, Machine, SourceDisk, Volume, VolumeId};
-use image::{Gate, OpenOptions};
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
-use store::Store;
 
 /// A machine with its disks, in the order of the command line.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) machine: Machine,
-    pub(crate) sources: Vec<Source>,
+    /// The name of an output made from each disk, without directory and ending.
+    pub(crate) stems: Vec<String>,
     /// Every file that was opened: none of them may be written.
     pub(crate) files: Vec<PathBuf>,
 }
 
 /// Opens the disks of one machine.
-pub(crate) fn open(images: &[String], args: &SourceArgs) -> Result<Opened> {
-    let mut gate = Gate::default();
-    for dir in &args.allow_path {
-        gate = gate.allow_dir(dir.clone());
-    }
-    let format = args.format.as_deref().map(str::parse).transpose()?;
-    let options = OpenOptions {
-        format,
-        gate,
-        ..OpenOptions::default()
-    };
-    let (mut disks, mut sources, mut files) = (Vec::new(), Vec::new(), Vec::new());
+pub(crate) fn open(images: &[String], args: &SourceArgs, terminal: &Terminal) -> Result<Opened> {
+    let options = source::options(args.format.as_deref(), &args.allow_path)?;
+    let (mut disks, mut stems, mut files) = (Vec::new(), Vec::new(), Vec::new());
     for text in images {
-        let source = Source::parse(text)?;
-        let device: Arc<dyn block::BlockRead> = match &source {
-            Source::File(path) => {
-                let image = image::open(path, &options)
-                    .with_context(|| format!("cannot open {}", path.display()))?;
-                files.extend_from_slice(image.files());
-                image.device()
-            }
-            Source::Snapshot { store, id } => {
-                let store = Store::open(store)?;
-                Arc::new(
-                    store
-                        .read(id)
-                        .with_context(|| format!("cannot open {text}"))?,
-                )
-            }
-        };
-        disks.push(SourceDisk {
-            name: source.name(),
-            device,
-        });
-        sources.push(source);
+        for disk in source::open(text, &options, None, terminal)? {
+            files.extend_from_slice(disk.files());
+            disks.push(SourceDisk {
+                device: disk.device(),
+                name: disk.name,
+            });
+            stems.push(disk.stem);
+        }
     }
     let machine = Machine::open(disks).context("cannot read the disks")?;
     Ok(Opened {
         machine,
-        sources,
+        stems,
         files,
     })
 }
