@@ -1,7 +1,14 @@
 //! The command line.
 
+mod images;
+
+pub(crate) use images::{
+    Codec, CompareArgs, CopyArgs, DiskArgs, FormatArgs, InfoArgs, MapArgs, Subformat, ToFormat,
+};
+
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use images::format_names;
 use std::path::PathBuf;
 
 /// Make disks of machines that lived elsewhere boot on Amazon EC2
@@ -9,7 +16,8 @@ use std::path::PathBuf;
 /// rehost reads the disk images of a machine (raw, qcow2, VMDK), finds the operating system on
 /// them, and writes a copy that boots from EC2's hardware: drivers in the initramfs, boot loader,
 /// fstab, network, console. Nothing of the guest is run, no root and no mounts are needed, and the
-/// source is opened read-only.
+/// source is opened read-only. It also copies images between formats, says what is in them, and
+/// compares them.
 #[derive(Debug, Parser)]
 #[command(
     name = "rehost",
@@ -32,13 +40,15 @@ Examples:
   rehost convert web1.vmdk -o web1.raw   convert into a raw image
   rehost convert a.vmdk b.vmdk           convert a machine of two disks into the local store
   rehost convert --each *.vmdk -o out/   convert several machines of one disk each
+  rehost copy web1.vmdk web1.qcow2       the same disk in another format
 
 Exit status:
-    0  done; `plan --check`: nothing to change
+    0  done; `plan --check`: nothing to change; `compare`: equal
     1  failed: a file or the host did not do what was asked
     2  the command line is wrong
-    3  `plan --check`: there are changes to make
-    4  the source is damaged, or holds something that is not supported
+    3  `plan --check`: there are changes to make; `compare`: the disks differ
+    4  the source is damaged, or holds something that is not supported; `copy --salvage`: the
+       copy was made, but not all of the source could be read
     5  the guest cannot be converted as asked; nothing was written
   130  interrupted; nothing was published
 
@@ -75,6 +85,37 @@ pub(crate) enum Command {
         after_help = "Examples:\n  rehost convert web1.vmdk -o web1.qcow2\n  rehost convert --target nitro --network preserve web1.vmdk -o web1.raw\n  rehost convert os.vmdk data.vmdk -o web1/\n  rehost convert --blueprint web1.yaml -o store:/srv/rehost"
     )]
     Convert(ConvertArgs),
+    /// Copy a disk into another file, format, block device or store
+    ///
+    /// The content of the disk stays the same; nothing is converted. The copy appears under its name
+    /// when it is whole: whenever the work ends before, nothing is left (a block device excepted,
+    /// which is written in place). Holes and zeros of the source are neither read nor written. The
+    /// path of the copy, or the id of the snapshot, is printed.
+    #[command(
+        after_help = "Examples:\n  rehost copy web1.vmdk web1.qcow2\n  rehost copy --compress zstd --cluster-size 2M web1.raw web1.qcow2\n  rehost copy --force web1.ova --disk 2 /dev/sdx\n  rehost copy web1.qcow2 store:/srv/rehost\n  ssh host cat /dev/vda | rehost copy - web1.qcow2\n  rehost copy --salvage --json damaged.qcow2 rescued.raw | jq .lost"
+    )]
+    Copy(CopyArgs),
+    /// Show what is known about disk images without reading their content
+    #[command(
+        after_help = "Examples:\n  rehost info web1.vmdk\n  rehost info --json *.qcow2 | jq '.[].extents.data'"
+    )]
+    Info(InfoArgs),
+    /// Show where the bytes of a disk are kept
+    ///
+    /// Each line is a run that is kept in one place: what it is (data, compressed, zero, or a hole
+    /// that no layer has), the number of the layer, and the place in a file.
+    #[command(
+        after_help = "Examples:\n  rehost map web1.qcow2\n  rehost map --json web1.qcow2 | jq 'map(select(.data).length) | add'"
+    )]
+    Map(MapArgs),
+    /// Find the first byte in which two disks differ
+    ///
+    /// Formats do not matter, only what the guest would see. Where disks have different sizes, the
+    /// rest of the larger one must be zeros.
+    #[command(
+        after_help = "Examples:\n  rehost compare web1.vmdk web1.qcow2 && echo equal\n  rehost compare --strict --json web1.qcow2 store:/srv/rehost#snap-0123456789abcdef0\n\nExit status: 0 equal, 3 different, others as for every command."
+    )]
+    Compare(CompareArgs),
     /// List the conversion rules
     Rules(RulesArgs),
     /// List a directory of the guest
@@ -101,7 +142,7 @@ pub(crate) enum Command {
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct SourceArgs {
     /// Take the images for this format instead of looking at their content
-    #[arg(long, value_name = "FORMAT", value_parser = ["raw", "qcow2", "vmdk"])]
+    #[arg(long, value_name = "FORMAT", value_parser = format_names())]
     pub(crate) format: Option<String>,
     /// Also open files that an image names if they are below DIR; else only beside the image
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -198,12 +239,8 @@ pub(crate) struct ConvertArgs {
     /// A file for a machine of one disk, a directory for several, or store:DIR
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
     pub(crate) output: Option<String>,
-    /// Format of the files written [default: by the name's ending, else raw]
-    #[arg(long, value_name = "FORMAT", value_parser = ["raw", "qcow2"])]
-    pub(crate) to_format: Option<String>,
-    /// Compress the clusters of qcow2 files
-    #[arg(long, value_name = "CODEC", value_parser = ["zlib", "zstd"])]
-    pub(crate) compress: Option<String>,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
     /// Replace files that exist
     #[arg(long)]
     pub(crate) force: bool,

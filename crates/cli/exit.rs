@@ -3,21 +3,26 @@
 use crate::terminal::{Colour, Terminal};
 use anyhow::Error;
 use ondisk::Interrupted;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// `plan --check` found changes.
-pub(crate) const CHANGES: u8 = 3;
+/// `plan --check` found changes, or `compare` a difference.
+pub(crate) const DIFFERENT: u8 = 3;
+/// The source is damaged or not supported.
+pub(crate) const SOURCE: u8 = 4;
 /// The user stopped the work.
 pub(crate) const INTERRUPTED: u8 = 130;
 const FAILED: u8 = 1;
-const SOURCE: u8 = 4;
 const GUEST: u8 = 5;
 
 /// Says on stderr what failed, with every reason below it, and sorts it into an exit status.
 pub(crate) fn report(error: &Error, terminal: &Terminal) -> ExitCode {
     let status = status(error);
     if status == INTERRUPTED {
-        eprintln!("rehost: interrupted; nothing was published");
+        let what = error
+            .downcast_ref::<Partly>()
+            .map_or_else(|| "nothing was published".to_owned(), ToString::to_string);
+        eprintln!("rehost: interrupted; {what}");
         return status.into();
     }
     eprintln!("{} {error}", terminal.paint_err(Colour::Removed, "rehost:"));
@@ -28,6 +33,7 @@ pub(crate) fn report(error: &Error, terminal: &Terminal) -> ExitCode {
 }
 
 fn status(error: &Error) -> u8 {
+    let mut status = FAILED;
     for cause in error.chain() {
         if is_interruption(cause) {
             return INTERRUPTED;
@@ -45,11 +51,24 @@ fn status(error: &Error) -> u8 {
         if cause.downcast_ref::<Unconvertible>().is_some() {
             return GUEST;
         }
-        if is_about_the_source(cause) {
-            return SOURCE;
+        match blame(cause) {
+            Blame::Host => return FAILED,
+            Blame::Source => return SOURCE,
+            Blame::SourceUnless => status = SOURCE,
+            Blame::Unknown => {}
         }
     }
-    FAILED
+    status
+}
+
+/// Whose fault something is.
+enum Blame {
+    /// The host's, or that of who wrote the command line.
+    Host,
+    Source,
+    /// The source's, unless what is behind it says that the host failed.
+    SourceUnless,
+    Unknown,
 }
 
 /// The libraries' errors show an interruption as their own text, so it is no cause of theirs.
@@ -61,14 +80,43 @@ fn is_interruption(cause: &(dyn std::error::Error + 'static)) -> bool {
         || matches!(store, Some(store::Error::Interrupted(_)))
 }
 
-fn is_about_the_source(cause: &(dyn std::error::Error + 'static)) -> bool {
-    let image = cause.downcast_ref::<image::Error>();
-    let image = image.is_some_and(|error| !matches!(error, image::Error::Io { .. }));
-    let block = cause.downcast_ref::<block::Error>();
-    let block = block.is_some_and(|error| matches!(error, block::Error::Format { .. }));
-    let fs = cause.downcast_ref::<fs::Error>();
-    let fs = fs.is_some_and(|e| matches!(e, fs::Error::Corrupt(_) | fs::Error::Unsupported(_)));
-    image || block || fs || cause.downcast_ref::<volume::Error>().is_some()
+fn blame(cause: &(dyn std::error::Error + 'static)) -> Blame {
+    if let Some(error) = cause.downcast_ref::<image::Error>() {
+        return match error {
+            image::Error::Io { .. }
+            | image::Error::Exists { .. }
+            | image::Error::Options { .. } => Blame::Host,
+            image::Error::Source(_) => Blame::Unknown,
+            _ => Blame::Source,
+        };
+    }
+    if let Some(error) = cause.downcast_ref::<store::Error>() {
+        return match error {
+            store::Error::Corrupt { .. } | store::Error::Json { .. } => Blame::Source,
+            store::Error::Block(_) => Blame::Unknown,
+            _ => Blame::Host,
+        };
+    }
+    if let Some(block::Error::Format { .. }) = cause.downcast_ref() {
+        return Blame::SourceUnless;
+    }
+    if let Some(fs::Error::Corrupt(_) | fs::Error::Unsupported(_)) = cause.downcast_ref() {
+        return Blame::Source;
+    }
+    if cause.downcast_ref::<volume::Error>().is_some() {
+        return Blame::Source;
+    }
+    Blame::Unknown
+}
+
+/// A block device was being written when the work ended.
+#[derive(Debug)]
+pub(crate) struct Partly(pub(crate) PathBuf);
+
+impl std::fmt::Display for Partly {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} may hold a part of the disk now", self.0.display())
+    }
 }
 
 /// The guest is not one that can be converted as asked.
@@ -82,3 +130,71 @@ impl std::fmt::Display for Unconvertible {
 }
 
 impl std::error::Error for Unconvertible {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    fn host() -> image::Error {
+        image::Error::Io {
+            path: "disk.raw".into(),
+            action: "read",
+            source: std::io::ErrorKind::PermissionDenied.into(),
+        }
+    }
+
+    fn at_byte_7(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> block::Error {
+        block::Error::Format {
+            offset: 7,
+            source: source.into(),
+        }
+    }
+
+    #[test]
+    fn the_status_says_whose_fault_it_is() {
+        let options = image::Error::Options {
+            reason: "bad".to_owned(),
+        };
+        let exists = image::Error::Exists { path: "x".into() };
+        let missing = image::Error::Missing {
+            by: "a.qcow2".into(),
+            name: "b".to_owned(),
+            role: "backing file",
+        };
+        let store = store::Error::Corrupt {
+            path: "s".into(),
+            what: "bad".to_owned(),
+        };
+        for (error, expected) in [
+            (Error::new(host()), FAILED),
+            (Error::new(options), FAILED),
+            (Error::new(exists), FAILED),
+            (Error::new(missing), SOURCE),
+            (Error::new(image::Error::Source(at_byte_7(host()))), FAILED),
+            (
+                Error::new(image::Error::Source(at_byte_7("damaged"))),
+                SOURCE,
+            ),
+            (Error::new(at_byte_7(store)), SOURCE),
+            (
+                Error::new(image::Error::Interrupted(Interrupted)),
+                INTERRUPTED,
+            ),
+            (Error::new(Unconvertible("no".to_owned())), GUEST),
+            (Error::msg("something"), FAILED),
+        ] {
+            assert_eq!(status(&error), expected, "{error}");
+            let wrapped = Err::<(), _>(error).context("more").unwrap_err();
+            assert_eq!(status(&wrapped), expected, "{wrapped}");
+        }
+    }
+
+    #[test]
+    fn that_a_device_was_written_in_part_is_found_behind_other_words() {
+        let error = Error::new(Interrupted).context(Partly("/dev/x".into()));
+        let error = Err::<(), _>(error).context("cannot write").unwrap_err();
+        assert_eq!(status(&error), INTERRUPTED);
+        assert!(error.downcast_ref::<Partly>().is_some());
+    }
+}

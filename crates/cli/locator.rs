@@ -7,7 +7,7 @@ use store::SnapshotId;
 /// Where a disk is read from.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Source {
-    /// An image file or a block device.
+    /// An image file or a block device; `-` is stdin.
     File(PathBuf),
     /// A snapshot in a local store.
     Snapshot { store: PathBuf, id: SnapshotId },
@@ -49,6 +49,7 @@ impl Source {
     /// The name of an output made from it, without directory and ending.
     pub(crate) fn stem(&self) -> String {
         match self {
+            Self::File(path) if path == Path::new("-") => "stdin".to_owned(),
             Self::File(path) => stem_of(path),
             Self::Snapshot { id, .. } => id.to_string(),
         }
@@ -79,6 +80,7 @@ mod tests {
     #[test]
     fn stores_and_files_are_told_apart() {
         assert_eq!(Source::parse("a/b.vmdk").unwrap().stem(), "b");
+        assert_eq!(Source::parse("-").unwrap().stem(), "stdin");
         let snapshot = Source::parse("store:/srv/s#snap-0123456789abcdef0").unwrap();
         assert_eq!(snapshot.name(), "store:/srv/s#snap-0123456789abcdef0");
         assert!(Source::parse("store:/srv/s").is_err());

@@ -4,11 +4,16 @@ mod args;
 mod blueprint;
 mod commands;
 mod exit;
+mod identity;
 mod locator;
+mod machine;
 mod output;
 mod progress;
+mod size;
 mod source;
+mod target;
 mod terminal;
+mod write_format;
 
 use clap::Parser;
 use std::process::ExitCode;

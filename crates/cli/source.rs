@@ -1,225 +1,134 @@
-//! Opening a machine's disks and finding its root.
+//! Opening what an argument names: the one place where arguments become disks.
 
-use crate::args::SourceArgs;
-use crate::exit::Unconvertible;
+use crate::args::DiskArgs;
 use crate::locator::Source;
+use crate::terminal::Terminal;
 use anyhow::{Context, Result, bail};
-use guest::{Content, Machine, SourceDisk, Volume, VolumeId};
-use image::{Gate, OpenOptions};
-use std::fmt::Write as _;
+use block::BlockRead;
+use image::{Gate, Image, OpenOptions};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use store::Store;
+use store::{Snapshot, Store};
 
-/// A machine with its disks, in the order of the command line.
+/// A disk that is read.
 #[derive(Debug)]
-pub(crate) struct Opened {
-    pub(crate) machine: Machine,
-    pub(crate) sources: Vec<Source>,
-    /// Every file that was opened: none of them may be written.
-    pub(crate) files: Vec<PathBuf>,
+pub(crate) struct Disk {
+    /// In messages.
+    pub(crate) name: String,
+    /// The name of an output made from it, without directory and ending.
+    pub(crate) stem: String,
+    pub(crate) content: Content,
 }
 
-/// Opens the disks of one machine.
-pub(crate) fn open(images: &[String], args: &SourceArgs) -> Result<Opened> {
-    let mut gate = Gate::default();
-    for dir in &args.allow_path {
-        gate = gate.allow_dir(dir.clone());
+/// What a disk is read from.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Image(Box<Image>),
+    Snapshot(Arc<Snapshot>),
+}
+
+impl Disk {
+    pub(crate) fn device(&self) -> Arc<dyn BlockRead> {
+        match &self.content {
+            Content::Image(image) => image.device(),
+            Content::Snapshot(snapshot) => snapshot.clone(),
+        }
     }
-    let format = args.format.as_deref().map(str::parse).transpose()?;
-    let options = OpenOptions {
-        format,
+
+    /// Every file that was opened: none of them may be written.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        match &self.content {
+            Content::Image(image) => image.files(),
+            // Blocks of a store are never replaced.
+            Content::Snapshot(_) => &[],
+        }
+    }
+}
+
+/// How images are opened, as far as every command lets the user say it.
+pub(crate) fn options(format: Option<&str>, allow_path: &[PathBuf]) -> Result<OpenOptions> {
+    let gate = allow_path
+        .iter()
+        .fold(Gate::default(), |gate, dir| gate.allow_dir(dir.clone()));
+    Ok(OpenOptions {
+        format: format.map(str::parse).transpose()?,
         gate,
         ..OpenOptions::default()
-    };
-    let (mut disks, mut sources, mut files) = (Vec::new(), Vec::new(), Vec::new());
-    for text in images {
-        let source = Source::parse(text)?;
-        let device: Arc<dyn block::BlockRead> = match &source {
-            Source::File(path) => {
-                let image = image::open(path, &options)
-                    .with_context(|| format!("cannot open {}", path.display()))?;
-                files.extend_from_slice(image.files());
-                image.device()
-            }
-            Source::Snapshot { store, id } => {
-                let store = Store::open(store)?;
-                Arc::new(
-                    store
-                        .read(id)
-                        .with_context(|| format!("cannot open {text}"))?,
-                )
-            }
-        };
-        disks.push(SourceDisk {
-            name: source.name(),
-            device,
-        });
-        sources.push(source);
-    }
-    let machine = Machine::open(disks).context("cannot read the disks")?;
-    Ok(Opened {
-        machine,
-        sources,
-        files,
     })
 }
 
-impl Opened {
-    /// The volume with the root file system that the user means.
-    pub(crate) fn root(&self, wanted: Option<&str>) -> Result<VolumeId> {
-        if let Some(wanted) = wanted {
-            return self.named(wanted);
-        }
-        let roots = self
-            .machine
-            .roots()
-            .context("cannot look for an operating system")?;
-        match roots.as_slice() {
-            [root] => Ok(root.volume),
-            [] => Err(Unconvertible(format!(
-                "no operating system that rehost knows was found. What is there:\n{}",
-                self.volumes_text()
-            ))
-            .into()),
-            several => {
-                let mut text = "several operating systems were found; choose one:".to_owned();
-                for root in several {
-                    let name = root.os.as_ref().map_or("unknown", |os| &os.pretty_name);
-                    let _ = write!(text, "\n  --root {}  {name}", argument(root.volume));
-                }
-                Err(Unconvertible(text).into())
+/// Opens every disk that an argument names, or the one with a number, from 1 on.
+pub(crate) fn open(
+    text: &str,
+    options: &OpenOptions,
+    number: Option<NonZeroUsize>,
+    terminal: &Terminal,
+) -> Result<Vec<Disk>> {
+    terminal.interrupt.check()?;
+    let source = Source::parse(text)?;
+    let mut contents: Vec<Content> = match &source {
+        Source::File(path) => image::open(path, options)
+            .map(|image| vec![Content::Image(Box::new(image))])
+            .with_context(|| format!("cannot open {}", path.display()))?,
+        Source::Snapshot { store, id } => {
+            if options.snapshot.is_some() || options.salvage {
+                bail!("{text}: --snapshot and --salvage are about images, not about stores");
             }
+            let snapshot = Store::open(store)?
+                .read(id)
+                .with_context(|| format!("cannot open {text}"))?;
+            vec![Content::Snapshot(Arc::new(snapshot))]
         }
-    }
-
-    fn named(&self, wanted: &str) -> Result<VolumeId> {
-        let matches = |volume: &&Volume| argument(volume.id) == wanted || is_called(volume, wanted);
-        let found: Vec<_> = self.machine.volumes().iter().filter(matches).collect();
-        match found.as_slice() {
-            [volume] => Ok(volume.id),
-            [] => bail!(
-                "no volume is {wanted}. What is there:\n{}",
-                self.volumes_text()
-            ),
-            _ => bail!(
-                "several volumes are {wanted}. What is there:\n{}",
-                self.volumes_text()
-            ),
-        }
-    }
-
-    fn volumes_text(&self) -> String {
-        let mut text = String::new();
-        for volume in self.machine.volumes() {
-            let _ = writeln!(
-                text,
-                "  {:<6} {}",
-                argument(volume.id),
-                content(&volume.content)
-            );
-        }
-        text
-    }
-}
-
-/// A volume as `--root` takes it.
-pub(crate) fn argument(id: VolumeId) -> String {
-    match id.partition {
-        Some(partition) => format!("{}:{partition}", id.disk + 1),
-        None => format!("{}", id.disk + 1),
-    }
-}
-
-/// What a volume holds, in a few words.
-pub(crate) fn content(content: &Content) -> String {
-    let named = |kind: &str, uuid: Option<&str>, label: Option<&str>| {
-        let mut text = kind.to_owned();
-        if let Some(label) = label {
-            let _ = write!(text, " {label:?}");
-        }
-        if let Some(uuid) = uuid {
-            let _ = write!(text, " {uuid}");
-        }
-        text
     };
-    match content {
-        Content::FileSystem(info) => named(
-            info.kind.name(),
-            info.uuid.as_deref(),
-            info.label.as_deref(),
-        ),
-        Content::Swap {
-            uuid,
-            label,
-            hibernated: false,
-        } => named("swap", uuid.as_deref(), label.as_deref()),
-        Content::Swap {
-            uuid,
-            label,
-            hibernated: true,
-        } => named(
-            "swap of a hibernated machine",
-            uuid.as_deref(),
-            label.as_deref(),
-        ),
-        Content::Luks {
-            version,
-            uuid,
-            label,
-        } => named(&format!("LUKS{version}"), uuid.as_deref(), label.as_deref()),
-        Content::LvmPhysical { uuid } => named("LVM2 physical volume", uuid.as_deref(), None),
-        Content::MdMember {
-            metadata,
-            uuid,
-            label,
-        } => named(
-            &format!("RAID member {metadata}"),
-            uuid.as_deref(),
-            label.as_deref(),
-        ),
-        Content::Extended => "extended partition".to_owned(),
-        Content::Other {
-            format,
-            uuid,
-            label,
-        } => named(
-            &format!("{format:?} (not supported yet)").to_lowercase(),
-            uuid.as_deref(),
-            label.as_deref(),
-        ),
-        Content::Unreadable(why) => format!("unreadable: {why}"),
-        _ => "unknown".to_owned(),
+    let count = contents.len();
+    let disk = |number: usize, content: Content| {
+        let (mut name, mut stem) = (source.name(), source.stem());
+        if count > 1 {
+            name = format!("{name}, disk {number}");
+            stem = format!("{stem}-disk{number}");
+        }
+        Disk {
+            name,
+            stem,
+            content,
+        }
+    };
+    match number.map(NonZeroUsize::get) {
+        None => Ok((1..).zip(contents).map(|(n, c)| disk(n, c)).collect()),
+        Some(number) if number <= count => Ok(vec![disk(number, contents.swap_remove(number - 1))]),
+        Some(number) => bail!("{text} has no disk {number}: it has {count}"),
     }
 }
 
-/// Whether `wanted` names the volume by device, UUID or label.
-fn is_called(volume: &Volume, wanted: &str) -> bool {
-    let device = wanted.strip_prefix("/dev/").unwrap_or(wanted);
-    if let Content::FileSystem(info) = &volume.content {
-        if wanted
-            .strip_prefix("UUID=")
-            .is_some_and(|uuid| info.uuid.as_deref() == Some(uuid))
-        {
-            return true;
-        }
-        if wanted
-            .strip_prefix("LABEL=")
-            .is_some_and(|label| info.label.as_deref() == Some(label))
-        {
-            return true;
-        }
-    }
-    let Some(letter) = u8::try_from(volume.id.disk).ok().filter(|disk| *disk < 26) else {
-        return false;
+/// Opens the disks that are meant: all that an argument names, or one of them.
+pub(crate) fn open_chosen(
+    text: &str,
+    args: &DiskArgs,
+    salvage: bool,
+    terminal: &Terminal,
+) -> Result<Vec<Disk>> {
+    let options = OpenOptions {
+        snapshot: args.snapshot.clone(),
+        salvage,
+        ..options(args.format.as_deref(), &args.allow_path)?
     };
-    let letter = char::from(b'a' + letter);
-    let number = volume
-        .id
-        .partition
-        .map(|number| number.to_string())
-        .unwrap_or_default();
-    ["sd", "vd", "xvd", "hd"]
-        .iter()
-        .any(|prefix| device == format!("{prefix}{letter}{number}"))
+    open(text, &options, args.disk, terminal)
+}
+
+/// Opens the one disk that is meant; `option` is what chooses one of several.
+pub(crate) fn open_one(
+    text: &str,
+    args: &DiskArgs,
+    salvage: bool,
+    option: &str,
+    terminal: &Terminal,
+) -> Result<Disk> {
+    let mut disks = open_chosen(text, args, salvage, terminal)?;
+    let count = disks.len();
+    match disks.pop() {
+        Some(disk) if count == 1 => Ok(disk),
+        Some(_) => bail!("{text} holds {count} disks; choose one with {option} 1 to {count}"),
+        None => bail!("{text} holds no disks"),
+    }
 }

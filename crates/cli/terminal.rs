@@ -4,12 +4,13 @@ use crate::args::GlobalArgs;
 use crate::progress::Bars;
 use ondisk::{Interrupt, NoProgress, Progress};
 use std::io::IsTerminal;
+use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
 
 /// Colours, progress, and the wish to stop.
 #[derive(Debug)]
 pub(crate) struct Terminal {
-    pub(crate) progress: Box<dyn Progress>,
+    pub(crate) progress: Arc<dyn Progress>,
     pub(crate) interrupt: Interrupt,
     colour_out: bool,
     colour_err: bool,
@@ -20,12 +21,12 @@ impl Terminal {
     pub(crate) fn new(global: &GlobalArgs) -> Self {
         let interactive = std::io::stderr().is_terminal() && !global.quiet;
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let progress: Box<dyn Progress> = if interactive {
-            Box::new(Bars::new())
+        let progress: Arc<dyn Progress> = if interactive {
+            Arc::new(Bars::new())
         } else {
-            Box::new(NoProgress)
+            Arc::new(NoProgress)
         };
-        start_log(global.verbose, !plain && std::io::stderr().is_terminal());
+        start_log(global.verbose);
         let interrupt = Interrupt::default();
         let on_signal = interrupt.clone();
         // The second signal ends the process at once: nothing is published under its final name
@@ -84,7 +85,7 @@ impl Colour {
     }
 }
 
-fn start_log(verbose: u8, colour: bool) {
+fn start_log(verbose: u8) {
     let level = match verbose {
         0 => "warn",
         1 => "debug",
@@ -94,7 +95,8 @@ fn start_log(verbose: u8, colour: bool) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(colour)
+        // Colours are left out of what it is built with.
+        .with_ansi(false)
         .without_time()
         .init();
 }

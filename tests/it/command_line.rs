@@ -2,7 +2,7 @@
 
 use crate::support::{assert_same, names, phony, program, rehost, temp, tool};
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, hard_link};
 use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
@@ -152,6 +152,17 @@ fn what_is_piped_has_no_colours() {
 }
 
 #[test]
+fn a_terminal_gets_colours_and_no_complaints() {
+    let image = phony(&["debian12"]);
+    let inspect = format!("{:?} inspect {image:?}", program().get_program());
+    let mut script = Command::new("script");
+    script.args(["-q", "-e", "-c", &inspect, "/dev/null"]);
+    script.env_remove("NO_COLOR").stdin(Stdio::null());
+    let said = String::from_utf8(tool(&mut script)).unwrap();
+    assert!(said.starts_with("\x1b[1mDebian GNU/Linux 12"), "{said}");
+}
+
+#[test]
 fn a_plan_shows_what_changes_and_why() {
     let image = phony(&["debian12"]);
     let text = rehost!["plan", &image].ok();
@@ -176,12 +187,24 @@ fn completions_and_man_pages_are_made() {
             script.contains("rehost") && script.contains("allow-unconverted"),
             "{shell}"
         );
+        assert!(
+            script.contains("salvage") && script.contains("snapshot-b"),
+            "{shell}"
+        );
     }
     let dir = temp();
     let pages = dir.path().join("man");
     rehost!["man", &pages].ok();
     let names = names(&pages);
-    for name in ["rehost.1", "rehost-convert.1", "rehost-inspect.1"] {
+    for name in [
+        "rehost.1",
+        "rehost-convert.1",
+        "rehost-inspect.1",
+        "rehost-copy.1",
+        "rehost-info.1",
+        "rehost-map.1",
+        "rehost-compare.1",
+    ] {
         assert!(names.iter().any(|found| found == name), "{names:?}");
         assert!(
             fs::read_to_string(pages.join(name))
@@ -203,9 +226,12 @@ fn a_source_is_never_an_output() {
     let link = dir.path().join("link.raw");
     symlink(&base, &link).unwrap();
     let before = fs::read(&base).unwrap();
+    let hard = dir.path().join("hard.raw");
+    hard_link(&base, &hard).unwrap();
     for (source, out) in [
         (&base, &base),
         (&base, &link),
+        (&base, &hard),
         (&overlay, &base),
         (&overlay, &overlay),
     ] {
@@ -213,7 +239,10 @@ fn a_source_is_never_an_output() {
         assert!(said.contains("is a source and is never written"), "{said}");
     }
     assert!(fs::read(&base).unwrap() == before);
-    assert_eq!(names(dir.path()), ["base.raw", "link.raw", "overlay.qcow2"]);
+    assert_eq!(
+        names(dir.path()),
+        ["base.raw", "hard.raw", "link.raw", "overlay.qcow2"]
+    );
 }
 
 #[test]
@@ -270,6 +299,41 @@ fn compressed_qcow2_holds_the_same() {
         );
         assert!(fs::metadata(&out).unwrap().len() < fs::metadata(&plain).unwrap().len());
     }
+}
+
+#[test]
+fn a_name_that_says_no_format_is_asked_about() {
+    let dir = temp();
+    let out = dir.path().join("web1.example");
+    let image = phony(&["debian12"]);
+    let said = rehost!["convert", &image, "-o", &out].failed(1);
+    assert!(said.contains("--to-format"), "{said}");
+    let report = rehost![
+        "convert",
+        "--json",
+        "--to-format",
+        "qcow2",
+        &image,
+        "-o",
+        &out
+    ]
+    .json();
+    assert_eq!(report[0]["outputs"][0]["format"], "qcow2");
+    let options = ["--cluster-size", "2M", "--force"];
+    let packed = rehost![
+        "convert",
+        options[0],
+        options[1],
+        options[2],
+        &image,
+        "-o",
+        dir.path().join("web1")
+    ];
+    packed.ok();
+    assert_eq!(
+        rehost!["info", "--json", dir.path().join("web1")].json()[0]["format"],
+        "qcow2"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-const MUTATIONS: usize = 60;
+const MUTATIONS: usize = 75;
 const PAGE: usize = 4096;
 
 macro_rules! hostile {
@@ -76,9 +76,17 @@ fn survives(source: &Path, seed: &str) {
                 write_at(&file, *at, &[whole[*at] ^ bit]);
             }
         }
-        let ran = match round % 3 {
+        let ran = match round % 5 {
             0 => limited(&["inspect".as_ref(), "--json".as_ref(), path.as_os_str()]),
             1 => limited(&["plan".as_ref(), path.as_os_str()]),
+            2 => limited(&["info".as_ref(), path.as_os_str()]),
+            3 => limited(&[
+                "copy".as_ref(),
+                "--salvage".as_ref(),
+                "--force".as_ref(),
+                path.as_os_str(),
+                out.as_os_str(),
+            ]),
             _ => limited(&[
                 "convert".as_ref(),
                 path.as_os_str(),

@@ -1,10 +1,12 @@
 //! The program end to end over phony guests: real partition tables and file systems, made by
-//! their own tools, with the files of a distribution (`fixtures/phony-guest`).
+//! their own tools, with the files of a distribution (`fixtures/phony-guest`). And over images as such.
 
 mod command_line;
 mod conversion;
+mod copy;
 mod crash;
 mod hostile;
+mod images;
 mod several_disks;
 mod space;
 mod stale;

@@ -145,6 +145,42 @@ pub(crate) fn tool(command: &mut Command) -> Vec<u8> {
     output.stdout
 }
 
+/// Runs qemu-img, which has to succeed, and gives what it printed.
+macro_rules! qemu_img {
+    ($($argument:expr),* $(,)?) => {
+        $crate::support::tool(
+            std::process::Command::new("qemu-img")$(.arg($argument))*
+        )
+    };
+}
+pub(crate) use qemu_img;
+
+/// Lets qemu-io follow commands: `write -P 1 64k 64k`, `read -P 0 0 1M`.
+#[track_caller]
+pub(crate) fn qemu_io(image: &Path, format: &str, commands: &[&str]) {
+    let mut qemu_io = Command::new("qemu-io");
+    qemu_io.args(["-f", format]);
+    for command in commands {
+        qemu_io.args(["-c", command]);
+    }
+    let said = tool(qemu_io.arg(image));
+    let said = String::from_utf8_lossy(&said);
+    assert!(!said.contains("failed"), "{said}");
+}
+
+/// Runs the program, which has to succeed, and gives the most memory that it had, in KiB.
+#[track_caller]
+pub(crate) fn peak_memory(program: &Command) -> u64 {
+    const MEASURE: &str = "import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
+    let mut measured = Command::new("python3");
+    measured.args(["-c", MEASURE]);
+    measured.arg(program.get_program()).args(program.get_args());
+    let kib = String::from_utf8(tool(&mut measured)).unwrap();
+    kib.trim().parse().unwrap()
+}
+
 /// The partitions of a raw image as `sfdisk` sees them, each copied into a file of its own.
 pub(crate) struct Partitions {
     dir: tempfile::TempDir,

@@ -1,7 +1,8 @@
 //! `rehost ls` and `rehost cat`: looking around in a guest.
 
 use crate::args::{CatArgs, LsArgs, SourceArgs};
-use crate::{output, source};
+use crate::terminal::Terminal;
+use crate::{machine, output};
 use anyhow::{Context, Result, bail};
 use fs::{Kind, Meta};
 use guest::{Guest, GuestPath};
@@ -24,8 +25,8 @@ struct Line {
     target: Option<String>,
 }
 
-pub(super) fn ls(args: &LsArgs) -> Result<ExitCode> {
-    let guest = open(&args.image, &args.disk, &args.source)?;
+pub(super) fn ls(args: &LsArgs, terminal: &Terminal) -> Result<ExitCode> {
+    let guest = open(&args.image, &args.disk, &args.source, terminal)?;
     let given = GuestPath::new(&args.path);
     let mut path = guest.canonical(&given, true)?;
     if guest.stat(&path)?.is_none() {
@@ -76,9 +77,9 @@ pub(super) fn ls(args: &LsArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn cat(args: &CatArgs) -> Result<ExitCode> {
+pub(super) fn cat(args: &CatArgs, terminal: &Terminal) -> Result<ExitCode> {
     const PIECE: usize = 1 << 20;
-    let guest = open(&args.image, &args.disk, &args.source)?;
+    let guest = open(&args.image, &args.disk, &args.source, terminal)?;
     let path = guest.canonical(&GuestPath::new(&args.path), true)?;
     match guest.stat(&path)? {
         None => bail!("{path}: no such file in the guest"),
@@ -97,10 +98,10 @@ pub(super) fn cat(args: &CatArgs) -> Result<ExitCode> {
     }
 }
 
-fn open(image: &str, disks: &[String], args: &SourceArgs) -> Result<Guest> {
+fn open(image: &str, disks: &[String], args: &SourceArgs, terminal: &Terminal) -> Result<Guest> {
     let mut images = vec![image.to_owned()];
     images.extend_from_slice(disks);
-    let opened = source::open(&images, args)?;
+    let opened = machine::open(&images, args, terminal)?;
     let root = opened.root(args.root.as_deref())?;
     Guest::open(&opened.machine, root).context("cannot open the guest")
 }

@@ -4,16 +4,18 @@ use super::options;
 use crate::args::ConvertArgs;
 use crate::blueprint::{Blueprint, BootMode};
 use crate::exit::Unconvertible;
-use crate::locator::{Destination, Source};
-use crate::source::Opened;
+use crate::locator::Destination;
+use crate::machine::Opened;
+use crate::target::{self, Output};
 use crate::terminal::{Colour, Terminal};
-use crate::{output, source};
+use crate::write_format::{self, Chosen};
+use crate::{machine, output};
 use ::convert::{Because, Conversion, Finding, Options, Severity};
 use anyhow::{Context, Result, anyhow, bail};
 use block::BlockRead;
 use fs::Time;
 use guest::{Firmware, GuestPath};
-use image::{Compression, Qcow2Options, WriteFormat, WriteOptions};
+use image::WriteOptions;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -45,24 +47,6 @@ struct ReportedChange {
     because: Vec<Because>,
 }
 
-/// A converted disk.
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
-enum Output {
-    File {
-        disk: String,
-        path: PathBuf,
-        format: &'static str,
-    },
-    Snapshot {
-        disk: String,
-        store: PathBuf,
-        id: String,
-        blocks: u64,
-        new_blocks: u64,
-    },
-}
-
 pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
     let now = source_date_epoch()?;
     let jobs = jobs(args)?;
@@ -74,12 +58,17 @@ pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
                 .into(),
         ),
     };
-    let several = jobs.len() > 1 || jobs.iter().any(|job| job.images.len() > 1);
-    let target = Target::new(destination, several, args)?;
     let opened = jobs
         .iter()
-        .map(|job| source::open(&job.images, &args.source));
+        .map(|job| machine::open(&job.images, &args.source, terminal));
     let opened: Vec<_> = opened.collect();
+    // An archive is one argument, but may hold several disks.
+    let disks = |(job, opened): (&Job, &Result<Opened>)| match opened {
+        Ok(opened) => opened.stems.len(),
+        Err(_) => job.images.len(),
+    };
+    let several = jobs.iter().zip(&opened).map(disks).sum::<usize>() > 1;
+    let target = Target::new(destination, several, args)?;
     let places = Places::claim(&jobs, &opened, &target)?;
     let results: Vec<_> = jobs
         .par_iter()
@@ -149,74 +138,78 @@ fn jobs(args: &ConvertArgs) -> Result<Vec<Job>> {
 }
 
 /// Where converted disks go, with everything decided before work starts.
-struct Target {
-    place: Place,
-    format: WriteFormat,
-    overwrite: bool,
+enum Target {
+    Files {
+        place: Place,
+        chosen: Chosen,
+        options: WriteOptions,
+    },
+    Store(Store),
 }
 
 enum Place {
     File(PathBuf),
     Dir(PathBuf),
-    Store(Store),
 }
 
 impl Target {
     fn new(destination: Destination, several: bool, args: &ConvertArgs) -> Result<Self> {
-        let ending = match &destination {
-            Destination::Path(path) => path.extension().is_some_and(|e| e == "qcow2"),
-            Destination::Store(_) => false,
-        };
-        let to_store = matches!(destination, Destination::Store(_));
-        let qcow2 = match args.to_format.as_deref() {
-            _ if to_store && (args.to_format.is_some() || args.compress.is_some()) => {
-                bail!("--to-format and --compress are about image files, not about stores")
+        let path = match destination {
+            Destination::Store(_) if args.format.is_given() => {
+                bail!("formats and their options are about image files, not about stores")
             }
-            Some(format) => format == "qcow2",
-            None => ending || args.compress.is_some(),
+            Destination::Store(dir) => return Ok(Self::Store(Store::create(&dir)?)),
+            Destination::Path(path) => path,
         };
-        let compression = match args.compress.as_deref() {
-            Some(_) if !qcow2 => bail!("--compress needs a qcow2 file"),
-            Some("zlib") => Compression::Zlib,
-            Some(_) => Compression::Zstd,
-            None => Compression::None,
-        };
-        let format = if qcow2 {
-            WriteFormat::Qcow2(Qcow2Options {
-                compression,
-                ..Qcow2Options::default()
-            })
+        let named_as_dir = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+        let place = if several || named_as_dir || path.is_dir() {
+            Place::Dir(path)
         } else {
-            WriteFormat::Raw
+            Place::File(path)
         };
-        let place = match destination {
-            Destination::Store(dir) => Place::Store(Store::create(&dir)?),
-            Destination::Path(path) => {
-                let named_as_dir = path.as_os_str().as_encoded_bytes().ends_with(b"/");
-                if several || named_as_dir || path.is_dir() {
-                    std::fs::create_dir_all(&path).with_context(|| {
-                        format!(
-                            "several disks need a directory, and {} is none",
-                            path.display()
-                        )
-                    })?;
-                    Place::Dir(path)
-                } else {
-                    Place::File(path)
-                }
-            }
+        let named = match &place {
+            Place::File(path) => Some(path.as_path()),
+            Place::Dir(_) => None,
         };
-        Ok(Self {
+        let chosen = write_format::choose(&args.format, named)?;
+        if let Place::Dir(path) = &place {
+            std::fs::create_dir_all(path).with_context(|| {
+                format!(
+                    "several disks need a directory, and {} is none",
+                    path.display()
+                )
+            })?;
+        }
+        Ok(Self::Files {
             place,
-            format,
-            overwrite: args.force,
+            options: WriteOptions {
+                format: chosen.format,
+                overwrite: args.force,
+                ..WriteOptions::default()
+            },
+            chosen,
         })
     }
 
-    fn ending(&self) -> &'static str {
-        match self.format {
-            WriteFormat::Qcow2(_) => "qcow2",
-            _ => "raw",
+    fn overwrites(&self) -> bool {
+        match self {
+            Self::Files { options, .. } => options.overwrite,
+            Self::Store(_) => false,
+        }
+    }
+
+    fn write(
+        &self,
+        disk: &str,
+        device: &dyn BlockRead,
+        path: &Path,
+        terminal: &Terminal,
+    ) -> Result<Output> {
+        match self {
+            Self::Files {
+                chosen, options, ..
+            } => target::write_file(disk, device, path, chosen, options, terminal),
+            Self::Store(store) => target::write_snapshot(disk, device, store, terminal),
         }
     }
 }
@@ -272,10 +265,10 @@ fn convert(
             } else {
                 disk.overlay.base()
             };
-            write(&disk.name, device, path, target, terminal)
+            target.write(&disk.name, device, path, terminal)
         })
         .collect();
-    if outputs.iter().any(Result::is_err) && !target.overwrite {
+    if outputs.iter().any(Result::is_err) && !target.overwrites() {
         // Disks of one machine belong together: none stays without the others.
         for output in outputs.iter().flatten() {
             output.remove();
@@ -338,7 +331,7 @@ impl Places {
                 .as_ref()
                 .map_or_else(|_| Vec::new(), |opened| paths(opened, target));
             for path in &paths {
-                if let Place::Store(_) = target.place {
+                if let Target::Store(_) = target {
                     break;
                 }
                 if !seen.insert(path.clone()) {
@@ -347,15 +340,7 @@ impl Places {
                         path.display()
                     );
                 }
-                if is_source(path, &sources) {
-                    bail!(
-                        "{} is a source and is never written; name another output",
-                        path.display()
-                    );
-                }
-                if path.exists() && !target.overwrite {
-                    bail!("{} exists; --force replaces it", path.display());
-                }
+                target::claim(path, &sources, target.overwrites())?;
             }
             places.push(paths);
         }
@@ -365,67 +350,19 @@ impl Places {
 
 /// The path of each disk's output.
 fn paths(opened: &Opened, target: &Target) -> Vec<PathBuf> {
-    let path = |source: &Source| match &target.place {
-        Place::File(path) => path.clone(),
-        Place::Dir(dir) => dir.join(format!("{}.{}", source.stem(), target.ending())),
-        Place::Store(store) => store.dir().to_owned(),
+    let path = |stem: &String| match target {
+        Target::Files {
+            place: Place::File(path),
+            ..
+        } => path.clone(),
+        Target::Files {
+            place: Place::Dir(dir),
+            chosen,
+            ..
+        } => dir.join(format!("{stem}.{}", chosen.name())),
+        Target::Store(store) => store.dir().to_owned(),
     };
-    opened.sources.iter().map(path).collect()
-}
-
-impl Output {
-    /// Takes back a file that was published a moment ago.
-    fn remove(&self) {
-        if let Self::File { path, .. } = self
-            && let Err(error) = std::fs::remove_file(path)
-        {
-            tracing::warn!(path = %path.display(), %error, "cannot be removed");
-        }
-    }
-}
-
-fn is_source(path: &Path, sources: &[PathBuf]) -> bool {
-    let Ok(path) = path.canonicalize() else {
-        return false;
-    };
-    sources
-        .iter()
-        .any(|source| source.canonicalize().is_ok_and(|source| source == path))
-}
-
-fn write(
-    disk: &str,
-    device: &dyn BlockRead,
-    path: &Path,
-    target: &Target,
-    terminal: &Terminal,
-) -> Result<Output> {
-    let (progress, interrupt) = (&*terminal.progress, &terminal.interrupt);
-    let disk = disk.to_owned();
-    if let Place::Store(store) = &target.place {
-        let written = store
-            .write(device, &disk, progress, interrupt)
-            .with_context(|| format!("cannot store {disk}"))?;
-        return Ok(Output::Snapshot {
-            disk,
-            store: path.to_owned(),
-            id: written.id.to_string(),
-            blocks: written.blocks,
-            new_blocks: written.new_blocks,
-        });
-    }
-    let options = WriteOptions {
-        format: target.format,
-        overwrite: target.overwrite,
-        ..WriteOptions::default()
-    };
-    image::write(device, path, &options, progress, interrupt)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(Output::File {
-        disk,
-        path: path.to_owned(),
-        format: target.ending(),
-    })
+    opened.stems.iter().map(path).collect()
 }
 
 /// stdout gets the names of what was made, one a line; people read stderr.
@@ -446,12 +383,8 @@ fn render(reports: &[Report], json: bool, terminal: &Terminal) -> Result<()> {
     if json {
         return output::json(&reports);
     }
-    for output in reports.iter().flat_map(|report| &report.outputs) {
-        let line = match output {
-            Output::File { path, .. } => path.display().to_string(),
-            Output::Snapshot { id, .. } => id.clone(),
-        };
-        output::write(format!("{line}\n").as_bytes())?;
+    for made in reports.iter().flat_map(|report| &report.outputs) {
+        output::write(format!("{}\n", made.line()).as_bytes())?;
     }
     Ok(())
 }

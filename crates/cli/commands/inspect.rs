@@ -2,7 +2,7 @@
 
 use crate::args::InspectArgs;
 use crate::terminal::{Colour, Terminal};
-use crate::{output, source};
+use crate::{machine, output, size};
 use anyhow::{Context, Result};
 use guest::boot::BootEntry;
 use guest::network::{Interface, InterfaceKind};
@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 pub(super) fn run(args: &InspectArgs, terminal: &Terminal) -> Result<ExitCode> {
-    let opened = source::open(&args.images, &args.source)?;
+    let opened = machine::open(&args.images, &args.source, terminal)?;
     let root = opened.root(args.source.root.as_deref())?;
     let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
     let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;
@@ -39,9 +39,9 @@ fn text(facts: &Facts, terminal: &Terminal) -> String {
     for (at, volume) in facts.volumes.iter().enumerate() {
         let mut value = format!(
             "{:<6} {:>9}  {}",
-            source::argument(volume.id),
-            size(volume.size),
-            source::content(&volume.content)
+            machine::argument(volume.id),
+            size::text(volume.size),
+            machine::content(&volume.content)
         );
         if let Some(path) = &volume.mounted_at {
             let _ = write!(value, " on {path}");
@@ -126,29 +126,4 @@ fn interface_text(interface: &Interface) -> String {
     }
     let _ = write!(text, " ({}, {})", interface.stack.name(), interface.file);
     text
-}
-
-/// A number of bytes in the unit that people would choose.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut tenths = bytes.saturating_mul(10);
-    let mut unit = 0;
-    while tenths >= 10_240 && unit + 1 < UNITS.len() {
-        tenths /= 1024;
-        unit += 1;
-    }
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_read_well() {
-        assert_eq!(size(0), "0.0 B");
-        assert_eq!(size(1536), "1.5 KiB");
-        assert_eq!(size(3 << 30), "3.0 GiB");
-        assert_eq!(size(u64::MAX / 10), "1677721.5 TiB");
-    }
 }

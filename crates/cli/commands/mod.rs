@@ -1,9 +1,13 @@
 //! The subcommands: each resolves its options, makes one library call and renders the result.
 
 mod browse;
+mod compare;
 mod convert;
+mod copy;
+mod info;
 mod inspect;
 mod manual;
+mod map;
 mod plan;
 mod rules;
 
@@ -19,9 +23,13 @@ pub(crate) fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
         Command::Inspect(args) => inspect::run(&args, terminal),
         Command::Plan(args) => plan::run(&args, terminal),
         Command::Convert(args) => convert::run(&args, terminal),
+        Command::Copy(args) => copy::run(&args, terminal),
+        Command::Info(args) => info::run(&args, terminal),
+        Command::Map(args) => map::run(&args, terminal),
+        Command::Compare(args) => compare::run(&args, terminal),
         Command::Rules(args) => rules::run(&args),
-        Command::Ls(args) => browse::ls(&args),
-        Command::Cat(args) => browse::cat(&args),
+        Command::Ls(args) => browse::ls(&args, terminal),
+        Command::Cat(args) => browse::cat(&args, terminal),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::man(&dir),
     }

@@ -3,9 +3,9 @@
 use super::options;
 use crate::args::PlanArgs;
 use crate::blueprint::Blueprint;
-use crate::exit::CHANGES;
+use crate::exit::DIFFERENT;
 use crate::terminal::{Colour, Terminal};
-use crate::{output, source};
+use crate::{machine, output};
 use anyhow::{Context, Result, bail};
 use guest::Guest;
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ pub(super) fn run(args: &PlanArgs, terminal: &Terminal) -> Result<ExitCode> {
     if let (true, Some(blueprint)) = (images.is_empty(), &blueprint) {
         images.extend(blueprint.disks.iter().map(|disk| disk.source.clone()));
     }
-    let opened = source::open(&images, &args.source)?;
+    let opened = machine::open(&images, &args.source, terminal)?;
     let root = opened.root(args.source.root.as_deref())?;
     let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
     let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;
@@ -33,7 +33,7 @@ pub(super) fn run(args: &PlanArgs, terminal: &Terminal) -> Result<ExitCode> {
     }
     plan.check_space(&guest)?;
     let status = if args.check && !plan.is_empty() {
-        CHANGES
+        DIFFERENT
     } else {
         0
     };

@@ -34,6 +34,7 @@
 mod cache;
 mod chain;
 mod codec;
+mod compare;
 mod content_id;
 mod error;
 mod file;
@@ -54,6 +55,7 @@ mod vmdk;
 mod write;
 mod zeros;
 
+pub use compare::{Difference, compare};
 pub use error::{Corrupt, Error, Refused, UnknownFormat, Unsupported};
 pub use format::{Evidence, Foreign, Format, Probe, probe};
 pub use gate::Gate;

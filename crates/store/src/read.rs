@@ -64,6 +64,11 @@ impl Snapshot {
         &self.manifest
     }
 
+    /// The store it is in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Position in the index: of the block, or of the first one behind it.
     fn find(&self, block: u64) -> Result<usize, usize> {
         self.index

@@ -1,0 +1,166 @@
+//! `rehost copy`
+
+use crate::args::CopyArgs;
+use crate::exit::SOURCE;
+use crate::locator::Destination;
+use crate::source::{self, Content, Disk};
+use crate::target::{self, Output};
+use crate::terminal::{Colour, Terminal};
+use crate::write_format::{self, Chosen};
+use crate::{output, size};
+use anyhow::{Context, Result, bail};
+use block::BlockRead;
+use image::{LostRange, WriteFormat, WriteOptions};
+use rayon::ThreadPoolBuilder;
+use serde::Serialize;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use store::Store;
+
+/// What became of a disk.
+#[derive(Serialize)]
+struct Report {
+    source: ReportedSource,
+    output: Output,
+    /// What could not be read, and is zeros in the output.
+    lost: Vec<Lost>,
+}
+
+#[derive(Serialize)]
+struct ReportedSource {
+    name: String,
+    /// Of the image, then of its parents.
+    formats: Vec<&'static str>,
+    virtual_size: u64,
+}
+
+#[derive(Serialize)]
+struct Lost {
+    start: u64,
+    length: u64,
+    reason: String,
+}
+
+/// Where the disk goes, with everything decided before work starts.
+enum Target {
+    File(PathBuf, Chosen, WriteOptions),
+    Store(PathBuf, Option<NonZeroUsize>),
+}
+
+pub(super) fn run(args: &CopyArgs, terminal: &Terminal) -> Result<ExitCode> {
+    let target = Target::new(args)?;
+    let disk = source::open_one(&args.source, &args.disk, args.salvage, "--disk", terminal)?;
+    let device = disk.device();
+    let output = target.write(&disk, &*device, args.force, terminal)?;
+    let lost = match &disk.content {
+        Content::Image(image) => image.lost(),
+        Content::Snapshot(_) => Vec::new(),
+    };
+    let report = Report {
+        source: ReportedSource {
+            formats: formats(&disk),
+            name: disk.name,
+            virtual_size: device.size(),
+        },
+        output,
+        lost: lost.into_iter().map(Lost::from).collect(),
+    };
+    render(&report, args.json, terminal)?;
+    let status = if report.lost.is_empty() { 0 } else { SOURCE };
+    Ok(status.into())
+}
+
+impl Target {
+    fn new(args: &CopyArgs) -> Result<Self> {
+        match Destination::parse(&args.destination) {
+            Destination::Path(path) => {
+                let chosen = write_format::choose(&args.format, Some(&path))?;
+                if args.preallocate && chosen.format != WriteFormat::Raw {
+                    bail!(
+                        "--preallocate needs a raw file, this is to be {}",
+                        chosen.name()
+                    );
+                }
+                let options = WriteOptions {
+                    format: chosen.format,
+                    threads: args.threads,
+                    overwrite: args.force,
+                    sync: args.sync,
+                    preallocate: args.preallocate,
+                };
+                Ok(Self::File(path, chosen, options))
+            }
+            Destination::Store(dir) => {
+                if args.format.is_given() || args.preallocate {
+                    bail!(
+                        "formats, their options and --preallocate are about files, not about stores"
+                    );
+                }
+                Ok(Self::Store(dir, args.threads))
+            }
+        }
+    }
+
+    fn write(
+        &self,
+        disk: &Disk,
+        device: &dyn BlockRead,
+        overwrite: bool,
+        terminal: &Terminal,
+    ) -> Result<Output> {
+        match self {
+            Self::File(path, chosen, options) => {
+                target::claim(path, disk.files(), overwrite)?;
+                target::write_file(&disk.name, device, path, chosen, options, terminal)
+            }
+            Self::Store(dir, threads) => {
+                let store = Store::create(dir)?;
+                let pool = ThreadPoolBuilder::new()
+                    .num_threads(threads.map_or(0, NonZeroUsize::get))
+                    .build()
+                    .context("cannot start threads")?;
+                pool.install(|| target::write_snapshot(&disk.name, device, &store, terminal))
+            }
+        }
+    }
+}
+
+fn formats(disk: &Disk) -> Vec<&'static str> {
+    match &disk.content {
+        Content::Image(image) => image.layers().iter().map(|l| l.format.name()).collect(),
+        Content::Snapshot(_) => vec!["store"],
+    }
+}
+
+impl From<LostRange> for Lost {
+    fn from(lost: LostRange) -> Self {
+        Self {
+            start: lost.range.start,
+            length: lost.range.end.saturating_sub(lost.range.start),
+            reason: lost.reason,
+        }
+    }
+}
+
+/// stdout gets the name of what was made; people read stderr.
+fn render(report: &Report, json: bool, terminal: &Terminal) -> Result<()> {
+    if !report.lost.is_empty() {
+        let total: u64 = report.lost.iter().map(|lost| lost.length).sum();
+        let text = format!(
+            "rehost: {} is damaged: {} in {} ranges could not be read and are zeros in the copy",
+            report.source.name,
+            size::text(total),
+            report.lost.len()
+        );
+        eprintln!("{}", terminal.paint_err(Colour::Warning, &text));
+        for lost in &report.lost {
+            let last = lost.start + lost.length.saturating_sub(1);
+            eprintln!("  bytes {} to {last}: {}", lost.start, lost.reason);
+        }
+    }
+    if json {
+        return output::json(report);
+    }
+    output::write(format!("{}\n", report.output.line()).as_bytes())
+}

@@ -1,0 +1,201 @@
+//! Opening a machine's disks and finding its root.
+
+use crate::args::SourceArgs;
+use crate::exit::Unconvertible;
+use crate::source;
+use crate::terminal::Terminal;
+use anyhow::{Context, Result, bail};
+use guest::{Content, Machine, SourceDisk, Volume, VolumeId};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// A machine with its disks, in the order of the command line.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) machine: Machine,
+    /// The name of an output made from each disk, without directory and ending.
+    pub(crate) stems: Vec<String>,
+    /// Every file that was opened: none of them may be written.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Opens the disks of one machine.
+pub(crate) fn open(images: &[String], args: &SourceArgs, terminal: &Terminal) -> Result<Opened> {
+    let options = source::options(args.format.as_deref(), &args.allow_path)?;
+    let (mut disks, mut stems, mut files) = (Vec::new(), Vec::new(), Vec::new());
+    for text in images {
+        for disk in source::open(text, &options, None, terminal)? {
+            files.extend_from_slice(disk.files());
+            disks.push(SourceDisk {
+                device: disk.device(),
+                name: disk.name,
+            });
+            stems.push(disk.stem);
+        }
+    }
+    let machine = Machine::open(disks).context("cannot read the disks")?;
+    Ok(Opened {
+        machine,
+        stems,
+        files,
+    })
+}
+
+impl Opened {
+    /// The volume with the root file system that the user means.
+    pub(crate) fn root(&self, wanted: Option<&str>) -> Result<VolumeId> {
+        if let Some(wanted) = wanted {
+            return self.named(wanted);
+        }
+        let roots = self
+            .machine
+            .roots()
+            .context("cannot look for an operating system")?;
+        match roots.as_slice() {
+            [root] => Ok(root.volume),
+            [] => Err(Unconvertible(format!(
+                "no operating system that rehost knows was found. What is there:\n{}",
+                self.volumes_text()
+            ))
+            .into()),
+            several => {
+                let mut text = "several operating systems were found; choose one:".to_owned();
+                for root in several {
+                    let name = root.os.as_ref().map_or("unknown", |os| &os.pretty_name);
+                    let _ = write!(text, "\n  --root {}  {name}", argument(root.volume));
+                }
+                Err(Unconvertible(text).into())
+            }
+        }
+    }
+
+    fn named(&self, wanted: &str) -> Result<VolumeId> {
+        let matches = |volume: &&Volume| argument(volume.id) == wanted || is_called(volume, wanted);
+        let found: Vec<_> = self.machine.volumes().iter().filter(matches).collect();
+        match found.as_slice() {
+            [volume] => Ok(volume.id),
+            [] => bail!(
+                "no volume is {wanted}. What is there:\n{}",
+                self.volumes_text()
+            ),
+            _ => bail!(
+                "several volumes are {wanted}. What is there:\n{}",
+                self.volumes_text()
+            ),
+        }
+    }
+
+    fn volumes_text(&self) -> String {
+        let mut text = String::new();
+        for volume in self.machine.volumes() {
+            let _ = writeln!(
+                text,
+                "  {:<6} {}",
+                argument(volume.id),
+                content(&volume.content)
+            );
+        }
+        text
+    }
+}
+
+/// A volume as `--root` takes it.
+pub(crate) fn argument(id: VolumeId) -> String {
+    match id.partition {
+        Some(partition) => format!("{}:{partition}", id.disk + 1),
+        None => format!("{}", id.disk + 1),
+    }
+}
+
+/// What a volume holds, in a few words.
+pub(crate) fn content(content: &Content) -> String {
+    let named = |kind: &str, uuid: Option<&str>, label: Option<&str>| {
+        let mut text = kind.to_owned();
+        if let Some(label) = label {
+            let _ = write!(text, " {label:?}");
+        }
+        if let Some(uuid) = uuid {
+            let _ = write!(text, " {uuid}");
+        }
+        text
+    };
+    match content {
+        Content::FileSystem(info) => named(
+            info.kind.name(),
+            info.uuid.as_deref(),
+            info.label.as_deref(),
+        ),
+        Content::Swap {
+            uuid,
+            label,
+            hibernated: false,
+        } => named("swap", uuid.as_deref(), label.as_deref()),
+        Content::Swap {
+            uuid,
+            label,
+            hibernated: true,
+        } => named(
+            "swap of a hibernated machine",
+            uuid.as_deref(),
+            label.as_deref(),
+        ),
+        Content::Luks {
+            version,
+            uuid,
+            label,
+        } => named(&format!("LUKS{version}"), uuid.as_deref(), label.as_deref()),
+        Content::LvmPhysical { uuid } => named("LVM2 physical volume", uuid.as_deref(), None),
+        Content::MdMember {
+            metadata,
+            uuid,
+            label,
+        } => named(
+            &format!("RAID member {metadata}"),
+            uuid.as_deref(),
+            label.as_deref(),
+        ),
+        Content::Extended => "extended partition".to_owned(),
+        Content::Other {
+            format,
+            uuid,
+            label,
+        } => named(
+            &format!("{format:?} (not supported yet)").to_lowercase(),
+            uuid.as_deref(),
+            label.as_deref(),
+        ),
+        Content::Unreadable(why) => format!("unreadable: {why}"),
+        _ => "unknown".to_owned(),
+    }
+}
+
+/// Whether `wanted` names the volume by device, UUID or label.
+fn is_called(volume: &Volume, wanted: &str) -> bool {
+    let device = wanted.strip_prefix("/dev/").unwrap_or(wanted);
+    if let Content::FileSystem(info) = &volume.content {
+        if wanted
+            .strip_prefix("UUID=")
+            .is_some_and(|uuid| info.uuid.as_deref() == Some(uuid))
+        {
+            return true;
+        }
+        if wanted
+            .strip_prefix("LABEL=")
+            .is_some_and(|label| info.label.as_deref() == Some(label))
+        {
+            return true;
+        }
+    }
+    let Some(letter) = u8::try_from(volume.id.disk).ok().filter(|disk| *disk < 26) else {
+        return false;
+    };
+    let letter = char::from(b'a' + letter);
+    let number = volume
+        .id
+        .partition
+        .map(|number| number.to_string())
+        .unwrap_or_default();
+    ["sd", "vd", "xvd", "hd"]
+        .iter()
+        .any(|prefix| device == format!("{prefix}{letter}{number}"))
+}
