@@ -2,7 +2,7 @@
 
 use crate::args::{Codec, FormatArgs, Subformat, ToFormat};
 use anyhow::{Result, bail};
-use image::{Compression, Qcow2Options, WriteFormat};
+use image::{Compression, Qcow2Options, VhdOptions, VhdSubformat, WriteFormat};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -68,8 +68,8 @@ pub(crate) fn choose(args: &FormatArgs, path: Option<&Path>) -> Result<Chosen> {
     let format = match kind {
         ToFormat::Raw => WriteFormat::Raw,
         ToFormat::Qcow2 => qcow2(args),
-        ToFormat::Vmdk => vmdk()?,
-        ToFormat::Vhd => vhd(args.subformat)?,
+        ToFormat::Vmdk => WriteFormat::Vmdk,
+        ToFormat::Vhd => vhd(args.subformat),
         ToFormat::Vhdx => vhdx(args.block_size)?,
     };
     Ok(Chosen { format, kind })
@@ -118,27 +118,13 @@ fn qcow2(args: &FormatArgs) -> WriteFormat {
     })
 }
 
-// The three below become, when `image` writes these formats:
-//
-// ToFormat::Vmdk => WriteFormat::Vmdk(VmdkOptions::default()),
-// ToFormat::Vhd => vhd(args.subformat),
-// ToFormat::Vhdx => WriteFormat::Vhdx(VhdxOptions { block_size: args.block_size }),
-//
-// fn vhd(subformat: Option<Subformat>) -> WriteFormat {
-//     WriteFormat::Vhd(VhdOptions {
-//         subformat: match subformat {
-//             Some(Subformat::Fixed) => VhdSubformat::Fixed,
-//             Some(Subformat::Dynamic) | None => VhdSubformat::Dynamic,
-//         },
-//     })
-// }
-
-fn vmdk() -> Result<WriteFormat> {
-    bail!("vmdk files are not written yet")
-}
-
-fn vhd(_: Option<Subformat>) -> Result<WriteFormat> {
-    bail!("vhd files are not written yet")
+fn vhd(subformat: Option<Subformat>) -> WriteFormat {
+    WriteFormat::Vhd(VhdOptions {
+        subformat: match subformat {
+            Some(Subformat::Fixed) => VhdSubformat::Fixed,
+            Some(Subformat::Dynamic) | None => VhdSubformat::Dynamic,
+        },
+    })
 }
 
 fn vhdx(_: Option<u32>) -> Result<WriteFormat> {

@@ -300,20 +300,20 @@ mod tests {
             self.size
         }
         fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), block::Error> {
-            let range = offset..offset + u64_of(buf.len());
+            let range = offset..offset.saturating_add(u64_of(buf.len()));
             assert!(range.end <= self.size, "{range:?} is read");
             self.fail(&range)?;
             self.read.fetch_add(u64_of(buf.len()), Ordering::Relaxed);
             buf.fill(0);
             for (_, at, byte) in &self.data {
                 if range.contains(at) {
-                    buf[usize_of(at - offset)] = *byte;
+                    buf[usize_of(at.saturating_sub(offset))] = *byte;
                 }
             }
             Ok(())
         }
         fn extent_at(&self, offset: u64) -> Result<Extent, block::Error> {
-            self.fail(&(offset..offset + 1))?;
+            self.fail(&(offset..offset.saturating_add(1)))?;
             let inside = self.data.iter().find(|data| data.0.contains(&offset));
             let next = self.data.iter().map(|data| data.0.start);
             let next = next.filter(|start| *start > offset).min();
