@@ -8,6 +8,7 @@
 
 #[path = "../made/esx.rs"]
 mod esx;
+mod imago;
 mod qcow2;
 mod qemu;
 mod vhd;
