@@ -3,6 +3,8 @@
 
 mod make;
 mod names;
+mod ovf;
+mod package;
 mod qcow2;
 mod vmdk;
 

@@ -66,7 +66,6 @@ fn formats_that_are_not_read_are_named() {
         (Foreign::Vhd, 0, b"conectix"),
         (Foreign::Vhd, 8192 - 512, b"conectix"),
         (Foreign::Vdi, 0x40, &[0x7f, 0x10, 0xda, 0xbe]),
-        (Foreign::Tar, 257, b"ustar"),
         (Foreign::Gzip, 0, &[0x1f, 0x8b, 8]),
         (Foreign::Xz, 0, b"\xfd7zXZ\0"),
     ] {

@@ -6,6 +6,9 @@
     reason = "offsets in these small images fit every width"
 )]
 
+#[path = "../hostile/package.rs"]
+mod package;
+mod package_tests;
 mod qcow2;
 mod qemu;
 mod vmdk;
