@@ -3,6 +3,8 @@
 //! Each case is a pack `CLASS/ID.tar.zst` with a `case.json`. The test prints a table and accepts
 //! no difference but those that are decided here, each with its reason.
 
+mod ovf;
+
 use block::{BlockRead, ExtentKind};
 use image::{Image, OpenOptions};
 use serde_json::Value;
@@ -11,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tempfile::TempDir;
 
 /// The classes that this crate reads.
 const CLASSES: [&str; 2] = ["qcow2", "vmdk"];
@@ -94,6 +97,15 @@ fn the_corpus_reads_as_its_oracles_say() {
 
 /// Unpacks and judges one case.
 fn run(pack: &Path) -> (String, Outcome, String) {
+    let (dir, case) = unpack(pack);
+    let id = case["id"].as_str().unwrap().to_owned();
+    let primary = dir.path().join(case["primary"].as_str().unwrap());
+    let (outcome, why) = judge(&primary, &case["expected"]);
+    (id, outcome, why)
+}
+
+/// A pack as a directory, and what is said about it.
+pub(crate) fn unpack(pack: &Path) -> (TempDir, Value) {
     let dir = tempfile::tempdir().unwrap();
     let status = Command::new("tar")
         .args(["--zstd", "-xSf"])
@@ -104,10 +116,7 @@ fn run(pack: &Path) -> (String, Outcome, String) {
     assert!(status.success(), "{}", pack.display());
     let case: Value =
         serde_json::from_slice(&fs::read(dir.path().join("case.json")).unwrap()).unwrap();
-    let id = case["id"].as_str().unwrap().to_owned();
-    let primary = dir.path().join(case["primary"].as_str().unwrap());
-    let (outcome, why) = judge(&primary, &case["expected"]);
-    (id, outcome, why)
+    (dir, case)
 }
 
 fn judge(path: &Path, expected: &Value) -> (Outcome, String) {
