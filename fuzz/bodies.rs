@@ -98,6 +98,26 @@ pub fn vmdk_descriptor(file: &[u8]) -> Option<String> {
     ))
 }
 
+/// OVA archives: members, descriptor, manifest, expansion, the disks.
+pub fn ova(data: &[u8]) {
+    read_package("m.ova", data);
+    // No mutation keeps the checksums of the headers, so they are put right too.
+    let mut summed = data.to_vec();
+    for block in summed.chunks_exact_mut(512) {
+        if block[257..].starts_with(b"ustar") {
+            block[148..156].fill(b' ');
+            let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+            block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        }
+    }
+    read_package("m.ova", &summed);
+}
+
+/// OVF descriptors.
+pub fn ovf(data: &[u8]) {
+    read_package("m.ovf", data);
+}
+
 /// Partition tables on a [sparse](disk) disk.
 pub fn partitions(data: &[u8]) {
     let Some(bytes) = disk(data) else {
@@ -361,6 +381,39 @@ pub fn disk(data: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// What gzip makes of `x`, stored.
+pub const GZIPPED: [u8; 24] = [
+    0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1, 1, 0, 0xfe, 0xff, b'x', 0x83, 0x16, 0xdc, 0x8c, 1, 0, 0,
+    0,
+];
+
+/// Opens a package, beside which there are two files, with and without comparing it with its
+/// manifest, and reads what it holds.
+fn read_package(name: &str, data: &[u8]) {
+    let dir = tempfile::tempdir().expect("a place for the package");
+    let path = dir.path().join(name);
+    for (name, content) in [
+        (name, data),
+        ("disk.img", &[7; 4096]),
+        ("disk.img.gz", &GZIPPED),
+    ] {
+        std::fs::write(dir.path().join(name), content).expect("room for the package");
+    }
+    let _ = (image::container(&path), image::probe(&path));
+    for verify in [false, true] {
+        let options = image::OpenOptions {
+            verify,
+            salvage: !verify,
+            ..image::OpenOptions::default()
+        };
+        for image in image::open_all(&path, &options).unwrap_or_default() {
+            let inside = |file: &std::path::PathBuf| file.starts_with(dir.path());
+            assert!(image.files().iter().all(inside), "a file of elsewhere");
+            read_device(&image);
+        }
+    }
+}
+
 fn read_image(file: &[u8], format: image::Format) {
     read_image_beside(&[], file, format);
 }
@@ -382,9 +435,12 @@ fn read_path(path: &Path, format: image::Format) {
         format: Some(format),
         ..image::OpenOptions::default()
     };
-    let Ok(image) = image::open(path, &options) else {
-        return;
-    };
+    if let Ok(image) = image::open(path, &options) {
+        read_device(&image);
+    }
+}
+
+fn read_device(image: &image::Image) {
     let device = image.device();
     let mut buf = vec![0xee; 128 << 10];
     for extent in device.extents().take(64) {

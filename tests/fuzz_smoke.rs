@@ -61,6 +61,8 @@ targets! {
     manifest
     mount_tables
     network_files
+    ova
+    ovf
     partitions
     plan
     qcow2
@@ -127,6 +129,22 @@ fn seeds_are_understood() {
         10,
         "all but two whose other file is not there"
     );
+    std::fs::write(dir.path().join("disk.img"), [7; 4096]).unwrap();
+    std::fs::write(dir.path().join("disk.img.gz"), bodies::GZIPPED).unwrap();
+    for (target, name, disks) in [("ova", "m.ova", [1, 1, 3]), ("ovf", "m.ovf", [3, 1, 1])] {
+        let path = dir.path().join(name);
+        let found = seeds(target).into_iter().map(|seed| {
+            std::fs::write(&path, seed).unwrap();
+            let verify = true;
+            let options = OpenOptions {
+                verify,
+                ..OpenOptions::default()
+            };
+            let images = image::open_all(&path, &options).unwrap();
+            images.len()
+        });
+        assert!(found.eq(disks), "{target}");
+    }
 }
 
 /// As above.

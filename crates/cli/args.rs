@@ -241,6 +241,9 @@ pub(crate) struct ConvertArgs {
     pub(crate) output: Option<String>,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
+    /// Do not compare the files of an OVA or OVF with its manifest before
+    #[arg(long)]
+    pub(crate) no_verify: bool,
     /// Replace files that exist
     #[arg(long)]
     pub(crate) force: bool,

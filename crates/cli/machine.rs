@@ -2,7 +2,7 @@
 
 use crate::args::SourceArgs;
 use crate::exit::Unconvertible;
-use crate::source;
+use crate::source::{self, Purpose};
 use crate::terminal::Terminal;
 use anyhow::{Context, Result, bail};
 use guest::{Content, Machine, SourceDisk, Volume, VolumeId};
@@ -20,11 +20,16 @@ pub(crate) struct Opened {
 }
 
 /// Opens the disks of one machine.
-pub(crate) fn open(images: &[String], args: &SourceArgs, terminal: &Terminal) -> Result<Opened> {
-    let options = source::options(args.format.as_deref(), &args.allow_path)?;
+pub(crate) fn open(
+    images: &[String],
+    args: &SourceArgs,
+    purpose: Purpose,
+    terminal: &Terminal,
+) -> Result<Opened> {
+    let options = source::options(args.format.as_deref(), &args.allow_path, purpose, terminal)?;
     let (mut disks, mut stems, mut files) = (Vec::new(), Vec::new(), Vec::new());
     for text in images {
-        for disk in source::open(text, &options, None, terminal)? {
+        for disk in source::open(text, &options, terminal)? {
             files.extend_from_slice(disk.files());
             disks.push(SourceDisk {
                 device: disk.device(),

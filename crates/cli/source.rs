@@ -46,34 +46,69 @@ impl Disk {
     }
 }
 
+/// What a source is opened for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Purpose {
+    /// To look at parts of it.
+    Look,
+    /// To make something of all of it: an OVA is compared with its manifest first.
+    Copy,
+    /// As to copy, but without that.
+    CopyUnverified,
+    /// To copy what can be read of it.
+    Salvage,
+}
+
+impl Purpose {
+    /// What `copy` and `convert` are told about manifests.
+    pub(crate) fn to_copy(no_verify: bool) -> Self {
+        if no_verify {
+            Self::CopyUnverified
+        } else {
+            Self::Copy
+        }
+    }
+}
+
 /// How images are opened, as far as every command lets the user say it.
-pub(crate) fn options(format: Option<&str>, allow_path: &[PathBuf]) -> Result<OpenOptions> {
+pub(crate) fn options(
+    format: Option<&str>,
+    allow_path: &[PathBuf],
+    purpose: Purpose,
+    terminal: &Terminal,
+) -> Result<OpenOptions> {
     let gate = allow_path
         .iter()
         .fold(Gate::default(), |gate, dir| gate.allow_dir(dir.clone()));
     Ok(OpenOptions {
         format: format.map(str::parse).transpose()?,
         gate,
+        salvage: purpose == Purpose::Salvage,
+        verify: purpose == Purpose::Copy,
+        progress: Some(terminal.progress.clone()),
+        interrupt: terminal.interrupt.clone(),
         ..OpenOptions::default()
     })
 }
 
-/// Opens every disk that an argument names, or the one with a number, from 1 on.
-pub(crate) fn open(
-    text: &str,
-    options: &OpenOptions,
-    number: Option<NonZeroUsize>,
-    terminal: &Terminal,
-) -> Result<Vec<Disk>> {
+/// Opens every disk that an argument names, or the one with the number in the options.
+pub(crate) fn open(text: &str, options: &OpenOptions, terminal: &Terminal) -> Result<Vec<Disk>> {
     terminal.interrupt.check()?;
     let source = Source::parse(text)?;
-    let mut contents: Vec<Content> = match &source {
-        Source::File(path) => image::open(path, options)
-            .map(|image| vec![Content::Image(Box::new(image))])
-            .with_context(|| format!("cannot open {}", path.display()))?,
+    let contents: Vec<Content> = match &source {
+        Source::File(path) => match options.disk {
+            Some(_) => image::open(path, options).map(|image| vec![image]),
+            None => image::open_all(path, options),
+        }
+        .with_context(|| format!("cannot open {}", path.display()))?
+        .into_iter()
+        .map(|image| Content::Image(Box::new(image)))
+        .collect(),
         Source::Snapshot { store, id } => {
-            if options.snapshot.is_some() || options.salvage {
-                bail!("{text}: --snapshot and --salvage are about images, not about stores");
+            if options.snapshot.is_some() || options.salvage || options.disk.is_some() {
+                bail!(
+                    "{text}: --snapshot, --salvage and --disk are about images, not about stores"
+                );
             }
             let snapshot = Store::open(store)?
                 .read(id)
@@ -81,10 +116,11 @@ pub(crate) fn open(
             vec![Content::Snapshot(Arc::new(snapshot))]
         }
     };
-    let count = contents.len();
+    let several = contents.len() > 1 || options.disk.is_some();
+    let first = options.disk.unwrap_or(1);
     let disk = |number: usize, content: Content| {
         let (mut name, mut stem) = (source.name(), source.stem());
-        if count > 1 {
+        if several {
             name = format!("{name}, disk {number}");
             stem = format!("{stem}-disk{number}");
         }
@@ -94,37 +130,33 @@ pub(crate) fn open(
             content,
         }
     };
-    match number.map(NonZeroUsize::get) {
-        None => Ok((1..).zip(contents).map(|(n, c)| disk(n, c)).collect()),
-        Some(number) if number <= count => Ok(vec![disk(number, contents.swap_remove(number - 1))]),
-        Some(number) => bail!("{text} has no disk {number}: it has {count}"),
-    }
+    Ok((first..).zip(contents).map(|(n, c)| disk(n, c)).collect())
 }
 
 /// Opens the disks that are meant: all that an argument names, or one of them.
 pub(crate) fn open_chosen(
     text: &str,
     args: &DiskArgs,
-    salvage: bool,
+    purpose: Purpose,
     terminal: &Terminal,
 ) -> Result<Vec<Disk>> {
     let options = OpenOptions {
         snapshot: args.snapshot.clone(),
-        salvage,
-        ..options(args.format.as_deref(), &args.allow_path)?
+        disk: args.disk.map(NonZeroUsize::get),
+        ..options(args.format.as_deref(), &args.allow_path, purpose, terminal)?
     };
-    open(text, &options, args.disk, terminal)
+    open(text, &options, terminal)
 }
 
 /// Opens the one disk that is meant; `option` is what chooses one of several.
 pub(crate) fn open_one(
     text: &str,
     args: &DiskArgs,
-    salvage: bool,
+    purpose: Purpose,
     option: &str,
     terminal: &Terminal,
 ) -> Result<Disk> {
-    let mut disks = open_chosen(text, args, salvage, terminal)?;
+    let mut disks = open_chosen(text, args, purpose, terminal)?;
     let count = disks.len();
     match disks.pop() {
         Some(disk) if count == 1 => Ok(disk),

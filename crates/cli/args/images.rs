@@ -122,6 +122,9 @@ pub(crate) struct CopyArgs {
     /// Replace DEST if it exists; needed for every block device
     #[arg(long)]
     pub(crate) force: bool,
+    /// Do not compare the files of an OVA or OVF with its manifest before
+    #[arg(long)]
+    pub(crate) no_verify: bool,
     /// Go on over damage: list what cannot be read, write zeros there, and exit with 4
     #[arg(long)]
     pub(crate) salvage: bool,

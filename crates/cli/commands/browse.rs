@@ -1,6 +1,7 @@
 //! `rehost ls` and `rehost cat`: looking around in a guest.
 
 use crate::args::{CatArgs, LsArgs, SourceArgs};
+use crate::source::Purpose;
 use crate::terminal::Terminal;
 use crate::{machine, output};
 use anyhow::{Context, Result, bail};
@@ -101,7 +102,7 @@ pub(super) fn cat(args: &CatArgs, terminal: &Terminal) -> Result<ExitCode> {
 fn open(image: &str, disks: &[String], args: &SourceArgs, terminal: &Terminal) -> Result<Guest> {
     let mut images = vec![image.to_owned()];
     images.extend_from_slice(disks);
-    let opened = machine::open(&images, args, terminal)?;
+    let opened = machine::open(&images, args, Purpose::Look, terminal)?;
     let root = opened.root(args.root.as_deref())?;
     Guest::open(&opened.machine, root).context("cannot open the guest")
 }

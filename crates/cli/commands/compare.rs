@@ -2,8 +2,9 @@
 
 use crate::args::CompareArgs;
 use crate::exit::DIFFERENT;
+use crate::output;
+use crate::source::{self, Purpose};
 use crate::terminal::Terminal;
-use crate::{output, source};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -34,8 +35,14 @@ enum Difference {
 
 pub(super) fn run(args: &CompareArgs, terminal: &Terminal) -> Result<ExitCode> {
     let [left_args, right_args] = args.disks();
-    let left = source::open_one(&args.left, &left_args, false, "--disk-a", terminal)?;
-    let right = source::open_one(&args.right, &right_args, false, "--disk-b", terminal)?;
+    let left = source::open_one(&args.left, &left_args, Purpose::Look, "--disk-a", terminal)?;
+    let right = source::open_one(
+        &args.right,
+        &right_args,
+        Purpose::Look,
+        "--disk-b",
+        terminal,
+    )?;
     let (left_device, right_device) = (left.device(), right.device());
     let side = |name, size| Side {
         name,

@@ -6,6 +6,7 @@ use crate::blueprint::{Blueprint, BootMode};
 use crate::exit::Unconvertible;
 use crate::locator::Destination;
 use crate::machine::Opened;
+use crate::source::Purpose;
 use crate::target::{self, Output};
 use crate::terminal::{Colour, Terminal};
 use crate::write_format::{self, Chosen};
@@ -58,9 +59,10 @@ pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
                 .into(),
         ),
     };
+    let purpose = Purpose::to_copy(args.no_verify);
     let opened = jobs
         .iter()
-        .map(|job| machine::open(&job.images, &args.source, terminal));
+        .map(|job| machine::open(&job.images, &args.source, purpose, terminal));
     let opened: Vec<_> = opened.collect();
     // An archive is one argument, but may hold several disks.
     let disks = |(job, opened): (&Job, &Result<Opened>)| match opened {

@@ -3,7 +3,7 @@
 use crate::args::CopyArgs;
 use crate::exit::SOURCE;
 use crate::locator::Destination;
-use crate::source::{self, Content, Disk};
+use crate::source::{self, Content, Disk, Purpose};
 use crate::target::{self, Output};
 use crate::terminal::{Colour, Terminal};
 use crate::write_format::{self, Chosen};
@@ -50,7 +50,12 @@ enum Target {
 
 pub(super) fn run(args: &CopyArgs, terminal: &Terminal) -> Result<ExitCode> {
     let target = Target::new(args)?;
-    let disk = source::open_one(&args.source, &args.disk, args.salvage, "--disk", terminal)?;
+    let purpose = if args.salvage {
+        Purpose::Salvage
+    } else {
+        Purpose::to_copy(args.no_verify)
+    };
+    let disk = source::open_one(&args.source, &args.disk, purpose, "--disk", terminal)?;
     let device = disk.device();
     let output = target.write(&disk, &*device, args.force, terminal)?;
     let lost = match &disk.content {

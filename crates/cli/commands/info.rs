@@ -2,7 +2,7 @@
 
 use crate::args::InfoArgs;
 use crate::exit::SOURCE;
-use crate::source::{self, Content, Disk};
+use crate::source::{self, Content, Disk, Purpose};
 use crate::terminal::{Colour, Terminal};
 use crate::{output, size};
 use anyhow::Result;
@@ -92,7 +92,7 @@ struct Extents {
 pub(super) fn run(args: &InfoArgs, terminal: &Terminal) -> Result<ExitCode> {
     let mut infos = Vec::new();
     for text in &args.sources {
-        for disk in source::open_chosen(text, &args.disk, false, terminal)? {
+        for disk in source::open_chosen(text, &args.disk, Purpose::Look, terminal)? {
             infos.push(Info::of(&disk, terminal)?);
         }
     }

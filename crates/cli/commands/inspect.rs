@@ -1,6 +1,7 @@
 //! `rehost inspect`
 
 use crate::args::InspectArgs;
+use crate::source::Purpose;
 use crate::terminal::{Colour, Terminal};
 use crate::{machine, output, size};
 use anyhow::{Context, Result};
@@ -11,7 +12,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 pub(super) fn run(args: &InspectArgs, terminal: &Terminal) -> Result<ExitCode> {
-    let opened = machine::open(&args.images, &args.source, terminal)?;
+    let opened = machine::open(&args.images, &args.source, Purpose::Look, terminal)?;
     let root = opened.root(args.source.root.as_deref())?;
     let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
     let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;

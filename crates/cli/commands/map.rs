@@ -2,7 +2,7 @@
 
 use crate::args::MapArgs;
 use crate::output;
-use crate::source::{self, Content};
+use crate::source::{self, Content, Purpose};
 use crate::terminal::Terminal;
 use anyhow::Result;
 use block::{BlockRead, Extent, ExtentKind};
@@ -39,7 +39,7 @@ enum Printer {
 }
 
 pub(super) fn run(args: &MapArgs, terminal: &Terminal) -> Result<ExitCode> {
-    let disk = source::open_one(&args.source, &args.disk, false, "--disk", terminal)?;
+    let disk = source::open_one(&args.source, &args.disk, Purpose::Look, "--disk", terminal)?;
     let mut printer = if args.json {
         Printer::Json { empty: true }
     } else {

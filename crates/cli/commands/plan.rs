@@ -4,6 +4,7 @@ use super::options;
 use crate::args::PlanArgs;
 use crate::blueprint::Blueprint;
 use crate::exit::DIFFERENT;
+use crate::source::Purpose;
 use crate::terminal::{Colour, Terminal};
 use crate::{machine, output};
 use anyhow::{Context, Result, bail};
@@ -21,7 +22,7 @@ pub(super) fn run(args: &PlanArgs, terminal: &Terminal) -> Result<ExitCode> {
     if let (true, Some(blueprint)) = (images.is_empty(), &blueprint) {
         images.extend(blueprint.disks.iter().map(|disk| disk.source.clone()));
     }
-    let opened = machine::open(&images, &args.source, terminal)?;
+    let opened = machine::open(&images, &args.source, Purpose::Look, terminal)?;
     let root = opened.root(args.source.root.as_deref())?;
     let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
     let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;

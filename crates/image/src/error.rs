@@ -2,7 +2,7 @@
 
 use crate::content_id::ContentId;
 use crate::format::Foreign;
-use crate::{Format, qcow2, vhd, vmdk};
+use crate::{Format, ovf, qcow2, vhd, vmdk};
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -63,9 +63,46 @@ pub enum Error {
     /// The device that is written to an image could not be read.
     #[error("the source disk cannot be read")]
     Source(#[from] block::Error),
+    /// A package has several disks, and none was chosen.
+    #[error(
+        "{} holds {} disks, choose one of them by its number: {}",
+        path.display(), disks.len(), listed(disks)
+    )]
+    SeveralDisks {
+        /// The OVA or OVF.
+        path: PathBuf,
+        /// What the disks are called, in the order of their numbers; the first is 1.
+        disks: Vec<String>,
+    },
+    /// Content that can be read only once could not be kept in a temporary file.
+    #[error(
+        "cannot keep {} in a temporary file in {} (TMPDIR says where)",
+        path.display(), directory.display()
+    )]
+    Spool {
+        /// What was to be kept.
+        path: PathBuf,
+        /// Where the file is, or was to be.
+        directory: PathBuf,
+        /// What the host said.
+        source: io::Error,
+    },
     /// The work was stopped from outside.
     #[error(transparent)]
     Interrupted(#[from] ondisk::Interrupted),
+}
+
+/// Disks with their numbers, as many as can be read at a glance.
+fn listed(disks: &[String]) -> String {
+    const SHOWN: usize = 32;
+    let mut words: Vec<_> = (1_usize..)
+        .zip(disks.iter().take(SHOWN))
+        .map(|(number, name)| format!("{number} is {name}"))
+        .collect();
+    if disks.len() > SHOWN {
+        words.push("…".to_owned());
+    }
+    words.join(", ")
 }
 
 /// Which rule an image breaks, and where.
@@ -116,6 +153,8 @@ pub(crate) enum Damage {
     Vmdk(#[from] vmdk::Damage),
     #[error(transparent)]
     Vhd(#[from] vhd::Damage),
+    #[error(transparent)]
+    Ovf(#[from] ovf::Damage),
 }
 
 fn found_id(found: &Option<ContentId>) -> String {
@@ -133,7 +172,7 @@ pub struct Unsupported {
 /// A legal thing that is not done.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub(crate) enum Feature {
-    #[error("it is {0}, which is recognised but cannot be read yet")]
+    #[error("it is {0}, which is recognised but cannot be read yet{hint}", hint = .0.hint())]
     Foreign(Foreign),
     #[error("it is neither a regular file nor a block device")]
     FileType,
@@ -147,6 +186,8 @@ pub(crate) enum Feature {
     Vmdk(#[from] vmdk::Feature),
     #[error(transparent)]
     Vhd(#[from] vhd::Feature),
+    #[error(transparent)]
+    Ovf(#[from] ovf::Feature),
 }
 
 /// A name inside an image that may not be followed.
@@ -175,6 +216,10 @@ pub(crate) enum RefusedReason {
          or allow its directory"
     )]
     NotBeside(String),
+    #[error("what comes from the standard input has no files beside it")]
+    Nowhere,
+    #[error("only names inside the archive are followed there")]
+    OutsideArchive,
 }
 
 impl Error {
@@ -197,6 +242,20 @@ impl Error {
         Self::Unsupported(Box::new(Unsupported {
             path: path.to_owned(),
             feature: feature.into(),
+        }))
+    }
+
+    pub(crate) fn refused(
+        by: &Path,
+        name: &[u8],
+        role: &'static str,
+        reason: RefusedReason,
+    ) -> Self {
+        Self::Refused(Box::new(Refused {
+            by: by.to_owned(),
+            name: String::from_utf8_lossy(name).into_owned(),
+            role,
+            reason,
         }))
     }
 

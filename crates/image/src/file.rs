@@ -129,7 +129,8 @@ impl ImageFile {
             })
     }
 
-    fn truncated(&self, offset: u64, len: u64) -> Error {
+    /// What is said of bytes that should be there.
+    pub(crate) fn truncated(&self, offset: u64, len: u64) -> Error {
         let now = self.file.metadata().ok().filter(|_| !self.block_device);
         let end = now.map_or(self.len, |meta| {
             self.len.min(meta.len().saturating_sub(self.start))

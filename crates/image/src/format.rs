@@ -2,7 +2,7 @@
 
 use crate::error::{Feature, UnknownFormat};
 use crate::file::ImageFile;
-use crate::{Error, qcow2, vhd, vmdk};
+use crate::{Error, ovf, qcow2, vhd, vmdk};
 use ondisk::width::{u64_of, usize_of};
 use std::fmt;
 use std::path::Path;
@@ -82,7 +82,8 @@ pub enum Evidence {
 /// `.bin`, `.iso` or none.
 ///
 /// # Errors
-/// [`Error::Unsupported`] if the content is of a format that is recognised but not read,
+/// [`Error::Unsupported`] if the content is of a format that is recognised but not read, or an OVA
+/// or OVF, in which the disks have the formats ([`crate::container`] tells),
 /// [`Error::Unrecognised`] if it is unknown and the name does not allow raw, [`Error::Io`] if the
 /// file cannot be read.
 pub fn probe(path: &Path) -> Result<Probe, Error> {
@@ -97,7 +98,7 @@ pub enum Foreign {
     Vhdx,
     /// VirtualBox.
     Vdi,
-    /// A tar archive, which is what an OVA is.
+    /// A tar archive that is no OVA.
     Tar,
     /// Compressed with gzip.
     Gzip,
@@ -122,7 +123,7 @@ impl fmt::Display for Foreign {
         f.write_str(match self {
             Self::Vhdx => "a VHDX image",
             Self::Vdi => "a VirtualBox VDI image",
-            Self::Tar => "a tar archive (OVA)",
+            Self::Tar => "a tar archive without an OVF descriptor",
             Self::Gzip => "compressed with gzip",
             Self::Xz => "compressed with xz",
             Self::Zstd => "compressed with zstd",
@@ -135,11 +136,25 @@ impl fmt::Display for Foreign {
     }
 }
 
+impl Foreign {
+    /// What to do about it, for the end of a sentence.
+    pub(crate) fn hint(self) -> &'static str {
+        match self {
+            Self::Gzip => "; expand it first, or pipe it in: zcat FILE | rehost ... -",
+            Self::Xz => "; expand it first, or pipe it in: xzcat FILE | rehost ... -",
+            Self::Zstd => "; expand it first, or pipe it in: zstdcat FILE | rehost ... -",
+            Self::Bzip2 => "; expand it first, or pipe it in: bzcat FILE | rehost ... -",
+            Self::Zip => "; unpack it first, or pipe it in: unzip -p FILE | rehost ... -",
+            Self::Tar => "; unpack it first",
+            _ => "",
+        }
+    }
+}
+
 /// What stands where in a file of a foreign format.
-const MAGICS: [(Foreign, usize, &[u8]); 14] = [
+const MAGICS: [(Foreign, usize, &[u8]); 13] = [
     (Foreign::Vhdx, 0, b"vhdxfile"),
     (Foreign::Vdi, 0x40, &[0x7f, 0x10, 0xda, 0xbe]),
-    (Foreign::Tar, 257, b"ustar"),
     (Foreign::Gzip, 0, &[0x1f, 0x8b, 0x08]),
     (Foreign::Xz, 0, &[0xfd, b'7', b'z', b'X', b'Z', 0]),
     (Foreign::Zstd, 0, &[0x28, 0xb5, 0x2f, 0xfd]),
@@ -177,6 +192,10 @@ pub(crate) fn probe_file(file: &ImageFile) -> Result<Probe, Error> {
             evidence: Evidence::Content,
         });
     }
+    if let Some(container) = ovf::container_of(file, false)? {
+        let feature = ovf::Feature::Container(container);
+        return Err(Error::unsupported(file.path(), Feature::Ovf(feature)));
+    }
     if let Some(foreign) = foreign(&head) {
         return Err(Error::unsupported(file.path(), Feature::Foreign(foreign)));
     }
@@ -187,6 +206,9 @@ pub(crate) fn probe_file(file: &ImageFile) -> Result<Probe, Error> {
 }
 
 fn foreign(head: &[u8]) -> Option<Foreign> {
+    if ovf::is_tar(head) {
+        return Some(Foreign::Tar);
+    }
     for (foreign, at, magic) in MAGICS {
         if head.get(at..).is_some_and(|rest| rest.starts_with(magic)) {
             return Some(foreign);
@@ -221,5 +243,5 @@ fn raw_by_name(file: &ImageFile) -> Result<(), Error> {
     )))
 }
 
-/// How much of a head is looked at never exceeds what is cheap to read.
-const _: () = assert!(HEAD >= u64_of(257 + 5));
+/// All that [`ovf::is_tar`] looks at, the longest of all, is in a head.
+const _: () = assert!(HEAD >= u64_of(512));

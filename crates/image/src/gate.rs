@@ -108,7 +108,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// Whether a name is what other programs take for a protocol: `nbd:…`, `https://…`, `json:{…}`.
-fn is_address(name: &str) -> bool {
+pub(crate) fn is_address(name: &str) -> bool {
     let Some((scheme, rest)) = name.split_once(':') else {
         return false;
     };

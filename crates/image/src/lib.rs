@@ -2,8 +2,9 @@
 //!
 //! [`open`] takes the file that the user named, finds out its format (or is told), opens every
 //! file that the image names as far as the [`Gate`] allows, and gives one read-only
-//! [`block::BlockRead`] of the disk as the guest saw it: raw, qcow2, VMDK and VHD, with their chains of
-//! backing files and parents. Of an image with snapshots *inside* the disk is its current state,
+//! [`block::BlockRead`] of the disk as the guest saw it: raw, qcow2, VMDK and VHD, with their chains
+//! of backing files and parents; the disks of an OVA, or of an OVF with its files; and what comes
+//! through the standard input. Of an image with snapshots *inside* the disk is its current state,
 //! unless one of them is asked for.
 //!
 //! ```
@@ -27,8 +28,8 @@
 //! same as the source of [`block::Error::Format`]. Missing data is an error, never zeros.
 //!
 //! # Out of scope
-//! Encrypted images and writing into existing images. VHDX, VDI and archives are recognised
-//! and refused by name.
+//! Encrypted images and writing into existing images. VHDX, VDI, compressed files and archives
+//! other than OVAs are recognised and refused by name.
 #![warn(clippy::arithmetic_side_effects)]
 
 mod cache;
@@ -45,10 +46,12 @@ mod growth;
 mod layer;
 mod map;
 mod open;
+mod ovf;
 mod publish;
 mod qcow2;
 mod raw;
 mod salvage;
+mod spool;
 mod units;
 mod vhd;
 mod vmdk;
@@ -60,7 +63,8 @@ pub use error::{Corrupt, Error, Refused, UnknownFormat, Unsupported};
 pub use format::{Evidence, Foreign, Format, Probe, probe};
 pub use gate::Gate;
 pub use map::{MappedPlace, Mapping, Mappings};
-pub use open::{Detail, Image, LayerInfo, OpenOptions, open};
+pub use open::{Detail, Image, LayerInfo, OpenOptions, open, open_all};
+pub use ovf::{Container, container};
 pub use qcow2::{Compression, Qcow2Options, SnapshotInfo};
 pub use salvage::LostRange;
 pub use vhd::{VhdOptions, VhdSubformat};

@@ -2,16 +2,20 @@
 
 use crate::chain::Chain;
 use crate::content_id::ContentId;
-use crate::error::{Damage, Feature};
+use crate::error::{Damage, Feature, RefusedReason};
 use crate::file::{Identity, ImageFile};
 use crate::format::probe_file;
 use crate::layer::Layer;
 use crate::map::Mappings;
+use crate::ovf::{self, Archive, Check, Package};
 use crate::qcow2::SnapshotInfo;
 use crate::raw::RawLayer;
 use crate::salvage::{LostRange, Salvage};
+use crate::spool::{self, STANDARD_INPUT};
 use crate::{Error, Format, Gate, qcow2, vhd, vmdk};
 use block::BlockRead;
+use ondisk::{Interrupt, NoProgress, Progress};
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +33,26 @@ pub struct OpenOptions {
     /// Whether reading goes on over damage: what cannot be read becomes zeros, and is listed by
     /// [`Image::lost`]. Without it such a read is an error.
     pub salvage: bool,
+    /// Which disk of an OVA or OVF [`open`] opens, counted from 1 in the order of the machine's
+    /// hardware; not needed if there is only one.
+    pub disk: Option<usize>,
+    /// Whether the files of an OVA or OVF are compared with its manifest before anything is opened:
+    /// see [`Image::verify_manifest`].
+    pub verify: bool,
+    /// Takes reports of what must be done before an image can be read at all: spooling, expanding,
+    /// verifying.
+    pub progress: Option<Arc<dyn Progress>>,
+    /// Stops that.
+    pub interrupt: Interrupt,
+}
+
+impl OpenOptions {
+    pub(crate) fn progress(&self) -> &dyn Progress {
+        match &self.progress {
+            Some(progress) => &**progress,
+            None => &NoProgress,
+        }
+    }
 }
 
 /// An open image: the disk as its guest saw it.
@@ -39,6 +63,8 @@ pub struct Image {
     salvage: Option<Arc<Salvage>>,
     layers: Vec<LayerInfo>,
     files: Vec<PathBuf>,
+    /// What the manifest of its package says about files that it is in.
+    checks: Arc<[Check]>,
 }
 
 /// One layer of an [`Image`].
@@ -80,23 +106,105 @@ const MAX_LAYERS: usize = 32;
 /// Opens an image read-only, and every file that it needs.
 ///
 /// All metadata is checked as far as it is needed to say where things are; what is damaged inside
-/// is found when it is read.
+/// is found when it is read. Of an OVA or OVF the only disk is opened, or the one that
+/// [`OpenOptions::disk`] names. The path `-` is the standard input: a file is read in place, from
+/// where it was read to; what comes through a pipe is kept in a temporary file.
 ///
 /// # Errors
 /// What [`Error`] lists: nothing is ever replaced by zeros or by raw bytes.
+/// [`Error::SeveralDisks`] if the choice is the caller's.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, Error> {
-    let mut opener = Opener {
-        gate: &options.gate,
-        snapshot: options.snapshot.as_deref(),
-        salvage: options.salvage,
-        seen: Vec::new(),
-        files: Vec::new(),
-    };
+    match Source::open(path, options)? {
+        Source::File(start) => start.open_only(options),
+        Source::Package(package) => package.open_one(options),
+    }
+}
+
+/// Opens every disk of an OVA or OVF, in the order of the machine's hardware; any other file as
+/// [`open`] does, as the only one. [`OpenOptions::disk`] means nothing here.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_all(path: &Path, options: &OpenOptions) -> Result<Vec<Image>, Error> {
+    match Source::open(path, options)? {
+        Source::File(start) => Ok(vec![start.open(options)?]),
+        Source::Package(package) => package.open_all(options),
+    }
+}
+
+/// What a path leads to.
+enum Source {
+    File(Start),
+    Package(Package),
+}
+
+/// A file that is an image by itself.
+struct Start {
+    file: ImageFile,
+    /// Its path on the host, which is not always what it is called.
+    path: Option<PathBuf>,
+    names: Names,
+}
+
+impl Source {
+    fn open(path: &Path, options: &OpenOptions) -> Result<Self, Error> {
+        let standard_input = path == Path::new(STANDARD_INPUT);
+        let (file, path) = if standard_input {
+            spool::standard_input(options.progress(), &options.interrupt)?
+        } else {
+            (ImageFile::open(path)?, Some(path.to_owned()))
+        };
+        // Whoever says the format means the file itself.
+        if options.format.is_none()
+            && let Some(container) = ovf::container_of(&file, options.salvage)?
+        {
+            let package = Package::open(container, file, path, options)?;
+            return Ok(Self::Package(package));
+        }
+        Ok(Self::File(Start {
+            file,
+            path,
+            names: if standard_input {
+                Names::Nowhere
+            } else {
+                Names::Host
+            },
+        }))
+    }
+}
+
+impl Start {
+    fn open(self, options: &OpenOptions) -> Result<Image, Error> {
+        let mut opener = Opener::new(options, self.names);
+        opener.files.extend(self.path);
+        open_layers(self.file, options.format, &mut opener, options)
+    }
+
+    fn open_only(self, options: &OpenOptions) -> Result<Image, Error> {
+        if let Some(wanted) = options.disk.filter(|disk| *disk != 1) {
+            let path = self.file.path().display();
+            return Err(Error::Options {
+                reason: format!("disk {wanted} is wanted, but {path} is one disk"),
+            });
+        }
+        self.open(options)
+    }
+}
+
+/// Opens a file and its parents.
+pub(crate) fn open_layers(
+    file: ImageFile,
+    format: Option<Format>,
+    opener: &mut Opener,
+    options: &OpenOptions,
+) -> Result<Image, Error> {
+    opener.seen.push(file.identity());
+    let path = file.path().to_owned();
     let mut layers: Vec<Arc<dyn Layer>> = Vec::new();
     let mut infos = Vec::new();
     let mut next = Some(Next {
-        file: opener.first(path)?,
-        format: options.format,
+        file,
+        format,
         content_id: None,
     });
     while let Some(Next {
@@ -106,7 +214,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, Error> {
     }) = next
     {
         if layers.len() == MAX_LAYERS {
-            return Err(Error::unsupported(path, Feature::Depth(MAX_LAYERS)));
+            return Err(Error::unsupported(&path, Feature::Depth(MAX_LAYERS)));
         }
         let format = match format {
             Some(format) => format,
@@ -121,9 +229,9 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, Error> {
                 details: Vec::new(),
                 snapshots: Vec::new(),
             },
-            Format::Qcow2 => qcow2::open(file, &mut opener)?,
-            Format::Vmdk => vmdk::open(file, &mut opener)?,
-            Format::Vhd => vhd::open(file, &mut opener)?,
+            Format::Qcow2 => qcow2::open(file, opener)?,
+            Format::Vmdk => vmdk::open(file, opener)?,
+            Format::Vhd => vhd::open(file, opener)?,
         };
         if let Some(name) = opener.snapshot.take() {
             return Err(Error::Options {
@@ -152,18 +260,62 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, Error> {
         layers.push(opened.layer);
         next = opened.parent;
     }
-    let chain = Arc::new(Chain::new(layers));
-    Ok(Image {
-        salvage: options
-            .salvage
-            .then(|| Arc::new(Salvage::new(chain.clone()))),
-        chain,
-        layers: infos,
-        files: opener.files,
-    })
+    let files = std::mem::take(&mut opener.files);
+    Ok(Image::of_layers(layers, infos, files, options))
 }
 
 impl Image {
+    pub(crate) fn of_layers(
+        layers: Vec<Arc<dyn Layer>>,
+        infos: Vec<LayerInfo>,
+        files: Vec<PathBuf>,
+        options: &OpenOptions,
+    ) -> Self {
+        let chain = Arc::new(Chain::new(layers));
+        Self {
+            salvage: options
+                .salvage
+                .then(|| Arc::new(Salvage::new(chain.clone()))),
+            chain,
+            layers: infos,
+            files,
+            checks: Arc::default(),
+        }
+    }
+
+    /// Says which checks [`verify_manifest`](Self::verify_manifest) does.
+    pub(crate) fn with_checks(mut self, checks: Vec<Check>) -> Self {
+        self.checks = checks.into();
+        self
+    }
+
+    pub(crate) fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    /// Compares the files of an OVA or OVF that this disk is in with the digests of the package's
+    /// manifest, and gives the number of files; 0 if there is no manifest or it does not list them.
+    /// All of them are read.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if one is not what the manifest says, [`Error::Io`],
+    /// [`Error::Interrupted`].
+    pub fn verify_manifest(
+        &self,
+        progress: &dyn Progress,
+        interrupt: &Interrupt,
+    ) -> Result<usize, Error> {
+        ovf::verify(self.checks.iter(), progress, interrupt)
+    }
+
+    /// What to call the disk: the name of the file, without directories.
+    pub fn name(&self) -> Cow<'_, str> {
+        let path = self.path();
+        path.file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy()
+    }
+
     /// The disk.
     pub fn device(&self) -> Arc<dyn BlockRead> {
         match &self.salvage {
@@ -233,20 +385,40 @@ pub(crate) struct Next {
 /// Opens the files that an image names, each once.
 pub(crate) struct Opener<'g> {
     gate: &'g Gate,
+    names: Names,
     /// The snapshot that is wanted of the first layer; a format that knows snapshots takes it.
     pub(crate) snapshot: Option<&'g str>,
     /// Whether damage that a read would find may pass when the image is opened.
     pub(crate) salvage: bool,
     seen: Vec<Identity>,
-    files: Vec<PathBuf>,
+    /// Files of the host.
+    pub(crate) files: Vec<PathBuf>,
+    /// Files of the archive, if names are looked up there.
+    pub(crate) members: Vec<ImageFile>,
 }
 
-impl Opener<'_> {
-    fn first(&mut self, path: &Path) -> Result<ImageFile, Error> {
-        let file = ImageFile::open(path)?;
-        self.seen.push(file.identity());
-        self.files.push(path.to_owned());
-        Ok(file)
+/// Where names that stand in images are looked up.
+#[derive(Debug)]
+pub(crate) enum Names {
+    /// On the host, as far as the gate allows.
+    Host,
+    /// In an archive, and nowhere else.
+    Archive(Arc<Archive>),
+    /// The image is in no directory.
+    Nowhere,
+}
+
+impl<'g> Opener<'g> {
+    pub(crate) fn new(options: &'g OpenOptions, names: Names) -> Self {
+        Self {
+            gate: &options.gate,
+            names,
+            snapshot: options.snapshot.as_deref(),
+            salvage: options.salvage,
+            seen: Vec::new(),
+            files: Vec::new(),
+            members: Vec::new(),
+        }
     }
 
     /// Opens the file that the image at `by` calls `name`, if the gate allows it.
@@ -256,14 +428,27 @@ impl Opener<'_> {
         name: &[u8],
         role: &'static str,
     ) -> Result<ImageFile, Error> {
-        let path = self.gate.resolve(by, name, role)?;
-        let file = ImageFile::open(&path)?;
+        let (file, host) = match &self.names {
+            Names::Host => {
+                let path = self.gate.resolve(by, name, role)?;
+                (ImageFile::open(&path)?, Some(path))
+            }
+            Names::Archive(archive) => (ovf::named(archive, by, name, role)?, None),
+            Names::Nowhere => {
+                return Err(Error::refused(by, name, role, RefusedReason::Nowhere));
+            }
+        };
         if self.seen.contains(&file.identity()) {
             let name = String::from_utf8_lossy(name).into_owned();
             return Err(Error::corrupt(by, Damage::Cycle(name)));
         }
         self.seen.push(file.identity());
-        self.files.push(path);
+        match host {
+            Some(path) => self.files.push(path),
+            None => self
+                .members
+                .push(file.part(file.path().to_owned(), 0, file.len())?),
+        }
         Ok(file)
     }
 }

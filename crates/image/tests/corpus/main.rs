@@ -3,6 +3,8 @@
 //! Each case is a pack `CLASS/ID.tar.zst` with a `case.json`. The test prints a table and accepts
 //! no difference but those that are decided here, each with its reason.
 
+mod ovf;
+
 use block::{BlockRead, ExtentKind};
 use image::{Image, OpenOptions};
 use serde_json::Value;
@@ -11,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tempfile::TempDir;
 
 /// The classes that this crate reads.
 const CLASSES: [&str; 3] = ["qcow2", "vmdk", "vhd"];
@@ -106,7 +109,7 @@ fn a_mended_differencing_vhd_reads_over_its_parent() {
         eprintln!("skipped: REHOST_CORPUS does not name a directory");
         return;
     };
-    let dir = unpack(&corpus.join("vhd/dfvfs-image-diff-vhd.tar.zst"));
+    let (dir, _) = unpack(&corpus.join("vhd/dfvfs-image-diff-vhd.tar.zst"));
     let mut child = Vec::new();
     for name in ["image.vhd", "image-differential.vhd"] {
         let mut bytes = fs::read(dir.path().join(name)).unwrap();
@@ -139,7 +142,17 @@ fn a_mended_differencing_vhd_reads_over_its_parent() {
     assert!(read("image-differential.vhd") == (2, child[2560..2560 + 104_448].to_vec()));
 }
 
-fn unpack(pack: &Path) -> tempfile::TempDir {
+/// Unpacks and judges one case.
+fn run(pack: &Path) -> (String, Outcome, String) {
+    let (dir, case) = unpack(pack);
+    let id = case["id"].as_str().unwrap().to_owned();
+    let primary = dir.path().join(case["primary"].as_str().unwrap());
+    let (outcome, why) = judge(&primary, &case["expected"]);
+    (id, outcome, why)
+}
+
+/// A pack as a directory, and what is said about it.
+pub(crate) fn unpack(pack: &Path) -> (TempDir, Value) {
     let dir = tempfile::tempdir().unwrap();
     let status = Command::new("tar")
         .args(["--zstd", "-xSf"])
@@ -148,18 +161,9 @@ fn unpack(pack: &Path) -> tempfile::TempDir {
         .status()
         .unwrap();
     assert!(status.success(), "{}", pack.display());
-    dir
-}
-
-/// Unpacks and judges one case.
-fn run(pack: &Path) -> (String, Outcome, String) {
-    let dir = unpack(pack);
     let case: Value =
         serde_json::from_slice(&fs::read(dir.path().join("case.json")).unwrap()).unwrap();
-    let id = case["id"].as_str().unwrap().to_owned();
-    let primary = dir.path().join(case["primary"].as_str().unwrap());
-    let (outcome, why) = judge(&primary, &case["expected"]);
-    (id, outcome, why)
+    (dir, case)
 }
 
 fn judge(path: &Path, expected: &Value) -> (Outcome, String) {

@@ -5,6 +5,8 @@
 mod esx;
 mod make;
 mod names;
+mod ovf;
+mod package;
 mod qcow2;
 mod salvage;
 mod vhd;

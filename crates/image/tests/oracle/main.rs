@@ -9,6 +9,9 @@
 #[path = "../made/esx.rs"]
 mod esx;
 mod imago;
+#[path = "../hostile/package.rs"]
+mod package;
+mod package_tests;
 mod qcow2;
 mod qemu;
 mod vhd;
