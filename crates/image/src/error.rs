@@ -2,7 +2,7 @@
 
 use crate::content_id::ContentId;
 use crate::format::Foreign;
-use crate::{Format, qcow2, vhd, vmdk};
+use crate::{Format, qcow2, vhd, vhdx, vmdk};
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -116,6 +116,8 @@ pub(crate) enum Damage {
     Vmdk(#[from] vmdk::Damage),
     #[error(transparent)]
     Vhd(#[from] vhd::Damage),
+    #[error(transparent)]
+    Vhdx(#[from] vhdx::Damage),
 }
 
 fn found_id(found: &Option<ContentId>) -> String {
@@ -147,6 +149,8 @@ pub(crate) enum Feature {
     Vmdk(#[from] vmdk::Feature),
     #[error(transparent)]
     Vhd(#[from] vhd::Feature),
+    #[error(transparent)]
+    Vhdx(#[from] vhdx::Feature),
 }
 
 /// A name inside an image that may not be followed.

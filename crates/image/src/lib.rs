@@ -2,9 +2,9 @@
 //!
 //! [`open`] takes the file that the user named, finds out its format (or is told), opens every
 //! file that the image names as far as the [`Gate`] allows, and gives one read-only
-//! [`block::BlockRead`] of the disk as the guest saw it: raw, qcow2, VMDK and VHD, with their chains of
-//! backing files and parents. Of an image with snapshots *inside* the disk is its current state,
-//! unless one of them is asked for.
+//! [`block::BlockRead`] of the disk as the guest saw it: raw, qcow2, VMDK, VHD and VHDX, with their
+//! chains of backing files and parents. Of an image with snapshots *inside* the disk is its current
+//! state, unless one of them is asked for.
 //!
 //! ```
 //! use image::{Format, OpenOptions};
@@ -27,7 +27,7 @@
 //! same as the source of [`block::Error::Format`]. Missing data is an error, never zeros.
 //!
 //! # Out of scope
-//! Encrypted images and writing into existing images. VHDX, VDI and archives are recognised
+//! Encrypted images and writing into existing images. VDI and archives are recognised
 //! and refused by name.
 #![warn(clippy::arithmetic_side_effects)]
 
@@ -51,6 +51,7 @@ mod raw;
 mod salvage;
 mod units;
 mod vhd;
+mod vhdx;
 mod vmdk;
 mod write;
 mod zeros;

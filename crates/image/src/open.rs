@@ -10,7 +10,7 @@ use crate::map::Mappings;
 use crate::qcow2::SnapshotInfo;
 use crate::raw::RawLayer;
 use crate::salvage::{LostRange, Salvage};
-use crate::{Error, Format, Gate, qcow2, vhd, vmdk};
+use crate::{Error, Format, Gate, qcow2, vhd, vhdx, vmdk};
 use block::BlockRead;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -124,6 +124,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, Error> {
             Format::Qcow2 => qcow2::open(file, &mut opener)?,
             Format::Vmdk => vmdk::open(file, &mut opener)?,
             Format::Vhd => vhd::open(file, &mut opener)?,
+            Format::Vhdx => vhdx::open(file, &mut opener)?,
         };
         if let Some(name) = opener.snapshot.take() {
             return Err(Error::Options {
