@@ -65,4 +65,5 @@ pub use open::{Detail, Image, LayerInfo, OpenOptions, open};
 pub use qcow2::{Compression, Qcow2Options, SnapshotInfo};
 pub use salvage::LostRange;
 pub use vhd::{VhdOptions, VhdSubformat};
+pub use vhdx::VhdxOptions;
 pub use write::{WriteFormat, WriteOptions, Written, write};

@@ -12,8 +12,11 @@ mod raw;
 mod read;
 mod region;
 mod view;
+mod write;
 
 pub(crate) use error::{Damage, Feature};
+pub use write::VhdxOptions;
+pub(crate) use write::write;
 
 use crate::content_id::ContentId;
 use crate::file::ImageFile;

@@ -209,6 +209,7 @@ pub(super) const PHYSICAL_SECTOR_SIZE: Uuid = uuid!("cda348c7-445d-4471-9cc9-e98
 pub(super) const PARENT_LOCATOR: Uuid = uuid!("a8d35f2d-b30b-454d-abf7-d3d84834ab0c");
 /// Bits of `flags` of a metadata item.
 pub(super) const ITEM_IS_USER: u32 = 1 << 0;
+pub(super) const ITEM_IS_VIRTUAL_DISK: u32 = 1 << 1;
 pub(super) const ITEM_IS_REQUIRED: u32 = 1 << 2;
 /// Bits of `flags` of the file parameters.
 pub(super) const LEAVE_BLOCK_ALLOCATED: u32 = 1 << 0;
