@@ -118,6 +118,33 @@ pub fn ovf(data: &[u8]) {
     read_package("m.ovf", data);
 }
 
+/// VHDX images; the input is [sparse](disk). A parent for differencing disks is there, `base.vhdx`.
+///
+/// Few mutations would come past the checksums, so they are made right for a second try.
+pub fn vhdx(data: &[u8]) {
+    let Some(mut file) = disk(data) else {
+        return;
+    };
+    let parent = disk(include_bytes!("corpus/vhdx/dynamic")).expect("the seed is small");
+    let beside = [("base.vhdx", &parent[..])];
+    read_image_beside(&beside, &file, image::Format::Vhdx);
+    let mut seal = |at: usize, len: usize| {
+        if let Some(bytes) = file.get_mut(at..at + len) {
+            bytes[4..8].fill(0);
+            let sum = crc32c::crc32c(bytes);
+            bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+        }
+    };
+    for (header, region_table) in [(64 << 10, 192 << 10), (128 << 10, 256 << 10)] {
+        seal(header, 4096);
+        seal(region_table, 64 << 10);
+    }
+    // Where the seeds have entries of the log.
+    seal(1 << 20, 8192);
+    seal((1 << 20) + 8192, 8192);
+    read_image_beside(&beside, &file, image::Format::Vhdx);
+}
+
 /// Partition tables on a [sparse](disk) disk.
 pub fn partitions(data: &[u8]) {
     let Some(bytes) = disk(data) else {

@@ -67,6 +67,7 @@ targets! {
     plan
     qcow2
     vhd
+    vhdx
     vmdk
 }
 
@@ -107,9 +108,11 @@ fn seeds_are_understood() {
     let images = seeds("qcow2").into_iter().map(|seed| (seed, Format::Qcow2));
     let disks = seeds("vmdk").into_iter();
     let disks = disks.map(|seed| (bodies::disk(&seed).unwrap(), Format::Vmdk));
+    let more = seeds("vhdx").into_iter();
+    let more = more.map(|seed| (bodies::disk(&seed).unwrap(), Format::Vhdx));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("image");
-    let opened = images.chain(disks).filter(|(file, format)| {
+    let opened = images.chain(disks).chain(more).filter(|(file, format)| {
         // Extents of ESX are opened by a descriptor.
         match bodies::vmdk_descriptor(file) {
             Some(text) => {
@@ -126,8 +129,8 @@ fn seeds_are_understood() {
     });
     assert_eq!(
         opened.count(),
-        10,
-        "all but two whose other file is not there"
+        12,
+        "all but three whose other file is not there"
     );
     std::fs::write(dir.path().join("disk.img"), [7; 4096]).unwrap();
     std::fs::write(dir.path().join("disk.img.gz"), bodies::GZIPPED).unwrap();

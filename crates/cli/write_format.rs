@@ -2,7 +2,7 @@
 
 use crate::args::{Codec, FormatArgs, Subformat, ToFormat};
 use anyhow::{Result, bail};
-use image::{Compression, Qcow2Options, VhdOptions, VhdSubformat, WriteFormat};
+use image::{Compression, Qcow2Options, VhdOptions, VhdSubformat, VhdxOptions, WriteFormat};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -70,7 +70,9 @@ pub(crate) fn choose(args: &FormatArgs, path: Option<&Path>) -> Result<Chosen> {
         ToFormat::Qcow2 => qcow2(args),
         ToFormat::Vmdk => WriteFormat::Vmdk,
         ToFormat::Vhd => vhd(args.subformat),
-        ToFormat::Vhdx => vhdx(args.block_size)?,
+        ToFormat::Vhdx => WriteFormat::Vhdx(VhdxOptions {
+            block_size: args.block_size,
+        }),
     };
     Ok(Chosen { format, kind })
 }
@@ -125,10 +127,6 @@ fn vhd(subformat: Option<Subformat>) -> WriteFormat {
             Some(Subformat::Dynamic) | None => VhdSubformat::Dynamic,
         },
     })
-}
-
-fn vhdx(_: Option<u32>) -> Result<WriteFormat> {
-    bail!("vhdx files are not written yet")
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ fn a_damaged_or_foreign_image_is_status_4_and_named() {
     let path = dir.path().join("web1.img");
     let qcow2 = fs::read(phony(&["debian12", "--format", "qcow2"])).unwrap();
     for (content, word) in [
-        (b"vhdxfile".repeat(512), "VHDX"),
+        (b"vhdxfile".repeat(512), "damaged"),
         (qcow2[..100].to_vec(), "damaged"),
         (qcow2[..70_000].to_vec(), "damaged"),
     ] {

@@ -16,7 +16,7 @@ const MIB: u64 = 1 << 20;
 /// A format that is written: its name, what qemu-img calls it, and further arguments.
 type Written = (&'static str, &'static str, &'static [&'static str]);
 
-const WRITTEN: [Written; 9] = [
+const WRITTEN: [Written; 11] = [
     ("raw", "raw", &[]),
     ("raw", "raw", &["--preallocate"]),
     ("qcow2", "qcow2", &[]),
@@ -34,6 +34,8 @@ const WRITTEN: [Written; 9] = [
     ("vmdk", "vmdk", &[]),
     ("vhd", "vpc", &[]),
     ("vhd", "vpc", &["--subformat", "fixed"]),
+    ("vhdx", "vhdx", &[]),
+    ("vhdx", "vhdx", &["--block-size", "8M"]),
 ];
 
 /// Makes a raw disk of data that compresses, data that does not, written zeros, and holes.
@@ -93,7 +95,7 @@ fn a_disk_goes_through_every_format_unchanged() {
         assert_eq!(ran.stderr, "", "{command:?}");
         assert_eq!(ran.ok().trim(), out.to_str().unwrap());
         qemu_img!["compare", "-f", "raw", "-F", qemu_name, &raw, &out];
-        if ["qcow2", "vmdk"].contains(&name) {
+        if ["qcow2", "vmdk", "vhdx"].contains(&name) {
             qemu_img!["check", "-q", "-f", qemu_name, &out];
         }
         let back = at(&format!("{number}-back.raw"));

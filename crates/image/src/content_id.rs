@@ -9,6 +9,8 @@ pub(crate) enum ContentId {
     Vmdk(u32),
     /// `unique_id` of a VHD footer.
     Vhd([u8; 16]),
+    /// `DataWriteGuid` of a VHDX header.
+    Vhdx(uuid::Uuid),
 }
 
 impl fmt::Display for ContentId {
@@ -22,6 +24,7 @@ impl fmt::Display for ContentId {
                 }
                 Ok(())
             }
+            Self::Vhdx(guid) => write!(f, "{guid}"),
         }
     }
 }

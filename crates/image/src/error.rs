@@ -2,7 +2,7 @@
 
 use crate::content_id::ContentId;
 use crate::format::Foreign;
-use crate::{Format, ovf, qcow2, vhd, vmdk};
+use crate::{Format, ovf, qcow2, vhd, vhdx, vmdk};
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -155,6 +155,8 @@ pub(crate) enum Damage {
     Vhd(#[from] vhd::Damage),
     #[error(transparent)]
     Ovf(#[from] ovf::Damage),
+    #[error(transparent)]
+    Vhdx(#[from] vhdx::Damage),
 }
 
 fn found_id(found: &Option<ContentId>) -> String {
@@ -188,6 +190,8 @@ pub(crate) enum Feature {
     Vhd(#[from] vhd::Feature),
     #[error(transparent)]
     Ovf(#[from] ovf::Feature),
+    #[error(transparent)]
+    Vhdx(#[from] vhdx::Feature),
 }
 
 /// A name inside an image that may not be followed.

@@ -2,7 +2,7 @@
 
 use crate::error::{Feature, UnknownFormat};
 use crate::file::ImageFile;
-use crate::{Error, ovf, qcow2, vhd, vmdk};
+use crate::{Error, ovf, qcow2, vhd, vhdx, vmdk};
 use ondisk::width::{u64_of, usize_of};
 use std::fmt;
 use std::path::Path;
@@ -20,11 +20,13 @@ pub enum Format {
     Vmdk,
     /// Virtual hard disk of Virtual PC and Hyper-V, generation 1.
     Vhd,
+    /// Hyper-V virtual hard disk, version 2.
+    Vhdx,
 }
 
 impl Format {
     /// Every format, in the order of declaration.
-    pub const ALL: [Self; 4] = [Self::Raw, Self::Qcow2, Self::Vmdk, Self::Vhd];
+    pub const ALL: [Self; 5] = [Self::Raw, Self::Qcow2, Self::Vmdk, Self::Vhd, Self::Vhdx];
 
     /// The name that is used on command lines, and in qcow2 headers but for VHD, which is `vpc` there.
     pub const fn name(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Format {
             Self::Qcow2 => "qcow2",
             Self::Vmdk => "vmdk",
             Self::Vhd => "vhd",
+            Self::Vhdx => "vhdx",
         }
     }
 }
@@ -94,8 +97,6 @@ pub fn probe(path: &Path) -> Result<Probe, Error> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Foreign {
-    /// Hyper-V, generation 2.
-    Vhdx,
     /// VirtualBox.
     Vdi,
     /// A tar archive that is no OVA.
@@ -121,7 +122,6 @@ pub enum Foreign {
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Vhdx => "a VHDX image",
             Self::Vdi => "a VirtualBox VDI image",
             Self::Tar => "a tar archive without an OVF descriptor",
             Self::Gzip => "compressed with gzip",
@@ -152,8 +152,7 @@ impl Foreign {
 }
 
 /// What stands where in a file of a foreign format.
-const MAGICS: [(Foreign, usize, &[u8]); 13] = [
-    (Foreign::Vhdx, 0, b"vhdxfile"),
+const MAGICS: [(Foreign, usize, &[u8]); 12] = [
     (Foreign::Vdi, 0x40, &[0x7f, 0x10, 0xda, 0xbe]),
     (Foreign::Gzip, 0, &[0x1f, 0x8b, 0x08]),
     (Foreign::Xz, 0, &[0xfd, b'7', b'z', b'X', b'Z', 0]),
@@ -181,6 +180,8 @@ pub(crate) fn probe_file(file: &ImageFile) -> Result<Probe, Error> {
         Some(Format::Qcow2)
     } else if vmdk::is_recognised(&head) {
         Some(Format::Vmdk)
+    } else if head.starts_with(&vhdx::MAGIC) {
+        Some(Format::Vhdx)
     } else if vhd::is_recognised(file, &head)? {
         Some(Format::Vhd)
     } else {

@@ -2,8 +2,8 @@
 //!
 //! [`open`] takes the file that the user named, finds out its format (or is told), opens every
 //! file that the image names as far as the [`Gate`] allows, and gives one read-only
-//! [`block::BlockRead`] of the disk as the guest saw it: raw, qcow2, VMDK and VHD, with their chains
-//! of backing files and parents; the disks of an OVA, or of an OVF with its files; and what comes
+//! [`block::BlockRead`] of the disk as the guest saw it: raw, qcow2, VMDK, VHD and VHDX, with
+//! their chains of backing files and parents; the disks of an OVA, or of an OVF with its files; and what comes
 //! through the standard input. Of an image with snapshots *inside* the disk is its current state,
 //! unless one of them is asked for.
 //!
@@ -28,7 +28,7 @@
 //! same as the source of [`block::Error::Format`]. Missing data is an error, never zeros.
 //!
 //! # Out of scope
-//! Encrypted images and writing into existing images. VHDX, VDI, compressed files and archives
+//! Encrypted images and writing into existing images. VDI, compressed files and archives
 //! other than OVAs are recognised and refused by name.
 #![warn(clippy::arithmetic_side_effects)]
 
@@ -54,6 +54,7 @@ mod salvage;
 mod spool;
 mod units;
 mod vhd;
+mod vhdx;
 mod vmdk;
 mod write;
 mod zeros;
@@ -68,4 +69,5 @@ pub use ovf::{Container, container};
 pub use qcow2::{Compression, Qcow2Options, SnapshotInfo};
 pub use salvage::LostRange;
 pub use vhd::{VhdOptions, VhdSubformat};
+pub use vhdx::VhdxOptions;
 pub use write::{WriteFormat, WriteOptions, Written, write};

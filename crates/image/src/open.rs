@@ -12,7 +12,7 @@ use crate::qcow2::SnapshotInfo;
 use crate::raw::RawLayer;
 use crate::salvage::{LostRange, Salvage};
 use crate::spool::{self, STANDARD_INPUT};
-use crate::{Error, Format, Gate, qcow2, vhd, vmdk};
+use crate::{Error, Format, Gate, qcow2, vhd, vhdx, vmdk};
 use block::BlockRead;
 use ondisk::{Interrupt, NoProgress, Progress};
 use std::borrow::Cow;
@@ -232,6 +232,7 @@ pub(crate) fn open_layers(
             Format::Qcow2 => qcow2::open(file, opener)?,
             Format::Vmdk => vmdk::open(file, opener)?,
             Format::Vhd => vhd::open(file, opener)?,
+            Format::Vhdx => vhdx::open(file, opener)?,
         };
         if let Some(name) = opener.snapshot.take() {
             return Err(Error::Options {

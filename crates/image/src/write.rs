@@ -3,7 +3,8 @@
 use crate::publish::Draft;
 use crate::qcow2::Qcow2Options;
 use crate::vhd::VhdOptions;
-use crate::{Error, qcow2, raw, vhd, vmdk};
+use crate::vhdx::VhdxOptions;
+use crate::{Error, qcow2, raw, vhd, vhdx, vmdk};
 use block::BlockRead;
 use ondisk::{Interrupt, Progress, Task, Unit};
 use rayon::ThreadPoolBuilder;
@@ -56,6 +57,8 @@ pub enum WriteFormat {
     /// Stream-optimised VMDK, version 3: what OVF packages carry. Its size on the disk is that of
     /// the data, compressed; no more than 2 TiB.
     Vmdk,
+    /// Hyper-V virtual hard disk, version 2, dynamic.
+    Vhdx(VhdxOptions),
 }
 
 /// What was written.
@@ -131,6 +134,7 @@ pub fn write(
                 WriteFormat::Qcow2(qcow2) => qcow2::write(&job, qcow2),
                 WriteFormat::Vhd(vhd) => vhd::write(&job, vhd),
                 WriteFormat::Vmdk => vmdk::write(&job),
+                WriteFormat::Vhdx(vhdx) => vhdx::write(&job, vhdx),
             })?;
             interrupt.check()?;
             draft.publish(to, options.overwrite, options.sync)?;

@@ -16,10 +16,15 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// The classes that this crate reads.
-const CLASSES: [&str; 3] = ["qcow2", "vmdk", "vhd"];
+const CLASSES: [&str; 4] = ["qcow2", "vmdk", "vhd", "vhdx"];
 
 /// Cases in which we knowingly do something else than the oracle.
-const DECIDED: [(&str, Outcome, &str); 4] = [
+const DECIDED: [(&str, Outcome, &str); 5] = [
+    (
+        "vhdx-region1-bad",
+        Outcome::Differs,
+        "the second region table is as good as the first, QEMU looks at the first alone",
+    ),
     (
         "q2-bad-corrupt-bit",
         Outcome::Refused,

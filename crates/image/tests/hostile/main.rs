@@ -1,6 +1,8 @@
 //! Damaged and hostile images: a typed error that says what is wrong, never a panic, never wrong
 //! bytes. The images are made here, so no tools are needed.
 
+#[path = "../made/vhdx.rs"]
+mod craft;
 #[path = "../made/esx.rs"]
 mod esx;
 mod make;
@@ -10,6 +12,7 @@ mod package;
 mod qcow2;
 mod salvage;
 mod vhd;
+mod vhdx;
 mod vmdk;
 mod vmdk_esx;
 mod vmdk_names;

@@ -6,6 +6,8 @@
     reason = "offsets in these small images fit every width"
 )]
 
+#[path = "../made/vhdx.rs"]
+mod craft;
 #[path = "../made/esx.rs"]
 mod esx;
 mod imago;
@@ -15,6 +17,7 @@ mod package_tests;
 mod qcow2;
 mod qemu;
 mod vhd;
+mod vhdx;
 mod vmdk;
 mod vmdk_esx;
 mod vmdk_write;
