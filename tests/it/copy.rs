@@ -128,10 +128,10 @@ fn a_copy_goes_into_a_store_and_back() {
         let said = rehost!["copy", arguments[0], arguments[1], &raw, &store].failed(1);
         assert!(said.contains("stores"), "{said}");
     }
-    for option in ["--salvage", "--snapshot=1"] {
+    for option in ["--salvage", "--snapshot=1", "--disk=1"] {
         let out = dir.path().join("x.raw");
         let said = rehost!["copy", option, &snapshot, &out].failed(1);
-        assert!(said.contains("--snapshot and --salvage"), "{said}");
+        assert!(said.contains("about images, not about stores"), "{said}");
     }
 }
 
@@ -263,7 +263,7 @@ fn the_status_and_the_words_say_what_went_wrong() {
             1,
             "power of two",
         ),
-        (&["--disk", "2", "disk.raw", "x.raw"], 1, "no disk 2"),
+        (&["--disk", "2", "disk.raw", "x.raw"], 1, "is one disk"),
         (&["--snapshot", "a", "disk.raw", "x.raw"], 1, "snapshot"),
         (&["store:nowhere", "x.raw"], 1, "store:DIR#SNAPSHOT"),
         (&["foreign.img", "x.raw"], 4, "EnCase"),

@@ -7,6 +7,7 @@ mod copy;
 mod crash;
 mod hostile;
 mod images;
+mod packages;
 mod several_disks;
 mod space;
 mod stale;
