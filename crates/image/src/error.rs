@@ -129,6 +129,8 @@ pub(crate) enum Damage {
         len: u64,
         end: u64,
     },
+    #[error("a part of it is not there: {0}")]
+    Lost(String),
     #[error(transparent)]
     TooLarge(#[from] ondisk::cap::TooLarge),
     #[error("the file refers to itself through {0}")]

@@ -44,6 +44,7 @@ mod gate;
 mod granules;
 mod growth;
 mod layer;
+mod lost;
 mod map;
 mod open;
 mod ovf;

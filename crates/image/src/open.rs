@@ -6,6 +6,7 @@ use crate::error::{Damage, Feature, RefusedReason};
 use crate::file::{Identity, ImageFile};
 use crate::format::probe_file;
 use crate::layer::Layer;
+use crate::lost::{Lost, LostLayer};
 use crate::map::Mappings;
 use crate::ovf::{self, Archive, Check, Package};
 use crate::qcow2::SnapshotInfo;
@@ -216,23 +217,17 @@ pub(crate) fn open_layers(
         if layers.len() == MAX_LAYERS {
             return Err(Error::unsupported(&path, Feature::Depth(MAX_LAYERS)));
         }
-        let format = match format {
-            Some(format) => format,
-            None => probe_file(&file)?.format,
-        };
         let path = file.path().to_owned();
-        let opened = match format {
-            Format::Raw => Opened {
-                layer: Arc::new(RawLayer::new(file)),
-                parent: None,
-                content_id: None,
-                details: Vec::new(),
-                snapshots: Vec::new(),
+        let (format, opened) = match open_layer(file, format, opener) {
+            Ok(opened) => opened,
+            Err(error) => match layers.last() {
+                Some(child) if options.salvage => {
+                    let lost = Lost::new(&path, &error);
+                    layers.push(Arc::new(LostLayer::new(child.size(), lost)));
+                    break;
+                }
+                _ => return Err(error),
             },
-            Format::Qcow2 => qcow2::open(file, opener)?,
-            Format::Vmdk => vmdk::open(file, opener)?,
-            Format::Vhd => vhd::open(file, opener)?,
-            Format::Vhdx => vhdx::open(file, opener)?,
         };
         if let Some(name) = opener.snapshot.take() {
             return Err(Error::Options {
@@ -258,11 +253,45 @@ pub(crate) fn open_layers(
             details: opened.details,
             snapshots: opened.snapshots,
         });
+        let size = opened.layer.size();
         layers.push(opened.layer);
-        next = opened.parent;
+        next = match opened.parent {
+            Some(Parent::Found(next)) => Some(next),
+            Some(Parent::Lost(lost)) => {
+                layers.push(Arc::new(LostLayer::new(size, lost)));
+                None
+            }
+            None => None,
+        };
     }
     let files = std::mem::take(&mut opener.files);
     Ok(Image::of_layers(layers, infos, files, options))
+}
+
+/// Opens one file of a chain, as the format that it is said to be or is found to be.
+fn open_layer(
+    file: ImageFile,
+    format: Option<Format>,
+    opener: &mut Opener,
+) -> Result<(Format, Opened), Error> {
+    let format = match format {
+        Some(format) => format,
+        None => probe_file(&file)?.format,
+    };
+    let opened = match format {
+        Format::Raw => Opened {
+            layer: Arc::new(RawLayer::new(file)),
+            parent: None,
+            content_id: None,
+            details: Vec::new(),
+            snapshots: Vec::new(),
+        },
+        Format::Qcow2 => qcow2::open(file, opener)?,
+        Format::Vmdk => vmdk::open(file, opener)?,
+        Format::Vhd => vhd::open(file, opener)?,
+        Format::Vhdx => vhdx::open(file, opener)?,
+    };
+    Ok((format, opened))
 }
 
 impl Image {
@@ -367,11 +396,18 @@ impl Image {
 /// What opening one file of a chain gives.
 pub(crate) struct Opened {
     pub(crate) layer: Arc<dyn Layer>,
-    pub(crate) parent: Option<Next>,
+    pub(crate) parent: Option<Parent>,
     /// By which children know that this is the content they were made over.
     pub(crate) content_id: Option<ContentId>,
     pub(crate) details: Vec<Detail>,
     pub(crate) snapshots: Vec<SnapshotInfo>,
+}
+
+/// What lies under a layer.
+pub(crate) enum Parent {
+    Found(Next),
+    /// It is not there, and reading goes on without it.
+    Lost(Lost),
 }
 
 /// The next file of a chain.
@@ -419,6 +455,17 @@ impl<'g> Opener<'g> {
             seen: Vec::new(),
             files: Vec::new(),
             members: Vec::new(),
+        }
+    }
+
+    /// Lets a parent of the image at `by` be missing, if reading goes on over damage.
+    pub(crate) fn or_lost(&self, by: &Path, parent: Result<Next, Error>) -> Result<Parent, Error> {
+        match parent {
+            Ok(next) => Ok(Parent::Found(next)),
+            Err(error @ Error::Missing { .. }) if self.salvage => {
+                Ok(Parent::Lost(Lost::new(by, &error)))
+            }
+            Err(error) => Err(error),
         }
     }
 

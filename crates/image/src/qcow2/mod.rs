@@ -50,7 +50,10 @@ pub(crate) fn open(file: ImageFile, opener: &mut Opener) -> Result<Opened, Error
         None => None,
     };
     let parent = match &header.backing {
-        Some(backing) => Some(open_backing(&file, backing, opener)?),
+        Some(backing) => {
+            let found = open_backing(&file, backing, opener);
+            Some(opener.or_lost(file.path(), found)?)
+        }
         None => None,
     };
     Ok(Opened {

@@ -52,7 +52,8 @@ pub(crate) fn open(file: ImageFile, opener: &mut Opener) -> Result<Opened, Error
                 "parent-unique-id",
                 ContentId::Vhd(raw.parent_unique_id),
             ));
-            Some(parent::open(&file, raw, opener)?)
+            let found = parent::open(&file, raw, opener);
+            Some(opener.or_lost(file.path(), found)?)
         }
         None => None,
     };

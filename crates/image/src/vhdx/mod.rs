@@ -48,7 +48,10 @@ pub(crate) fn open(file: ImageFile, opener: &mut Opener) -> Result<Opened, Error
     let metadata = Metadata::read(&view, &regions.metadata)?;
     let bat = Bat::new(&view, &regions, &metadata)?;
     let parent = match &metadata.parent {
-        Some(locator) => Some(open_parent(view.file(), locator, opener)?),
+        Some(locator) => {
+            let found = open_parent(view.file(), locator, opener);
+            Some(opener.or_lost(view.file().path(), found)?)
+        }
         None => None,
     };
     Ok(Opened {

@@ -12,6 +12,7 @@ use crate::error::Damage as AnyDamage;
 use crate::file::ImageFile;
 use crate::granules::{Granules, Stream};
 use crate::layer::{Packed, Place, Run};
+use crate::lost::Lost;
 use crate::open::Opener;
 use std::path::Path;
 use zerocopy::FromBytes;
@@ -26,6 +27,8 @@ pub(super) enum Content {
     },
     Sparse(Box<SparseExtent>),
     Zero,
+    /// The file is not there, and reading goes on without it.
+    Lost(Lost),
 }
 
 /// A file with grain tables.
@@ -66,6 +69,20 @@ impl SparseKind {
 impl Content {
     /// Opens the extent of `len` bytes that a line of the descriptor at `by` describes.
     pub(super) fn open(
+        by: &Path,
+        line: &ExtentLine,
+        len: u64,
+        opener: &mut Opener,
+    ) -> Result<Self, Error> {
+        match Self::open_whole(by, line, len, opener) {
+            Err(error @ (Error::Missing { .. } | Error::Corrupt(_))) if opener.salvage => {
+                Ok(Self::Lost(Lost::new(by, &error)))
+            }
+            result => result,
+        }
+    }
+
+    fn open_whole(
         by: &Path,
         line: &ExtentLine,
         len: u64,
@@ -126,6 +143,7 @@ impl Content {
         match self {
             Self::Flat { .. } => "flat",
             Self::Zero => "zero",
+            Self::Lost(_) => "lost",
             Self::Sparse(extent) => match extent.kind {
                 SparseKind::Hosted => "sparse",
                 SparseKind::Cowd => "VMFS sparse",

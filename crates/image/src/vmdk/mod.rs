@@ -22,7 +22,7 @@ pub(crate) use write::write;
 use crate::content_id::ContentId;
 use crate::error::{Feature as AnyFeature, Refused, RefusedReason};
 use crate::file::ImageFile;
-use crate::open::{Detail, Next, Opened, Opener};
+use crate::open::{Detail, Next, Opened, Opener, Parent};
 use crate::{Error, Format};
 use descriptor::Descriptor;
 use extent::{SparseExtent, SparseKind};
@@ -116,7 +116,7 @@ fn alone(file: &ImageFile, kind: &'static str) -> Error {
     Error::unsupported(file.path(), AnyFeature::Vmdk(feature))
 }
 
-fn told(layer: VmdkLayer, parent: Option<Next>, descriptor: &Descriptor) -> Opened {
+fn told(layer: VmdkLayer, parent: Option<Parent>, descriptor: &Descriptor) -> Opened {
     let mut details = Vec::new();
     let mut tell = |name, value: Option<String>| {
         details.extend(value.map(|value| Detail::new(name, value)));
@@ -140,15 +140,16 @@ fn open_parent(
     by: &Path,
     descriptor: &Descriptor,
     opener: &mut Opener,
-) -> Result<Option<Next>, Error> {
+) -> Result<Option<Parent>, Error> {
     let Some(parent) = &descriptor.parent else {
         return Ok(None);
     };
-    Ok(Some(Next {
-        file: parent_file(by, &parent.hint, opener)?,
+    let found = parent_file(by, &parent.hint, opener).map(|file| Next {
+        file,
         format: Some(Format::Vmdk),
         content_id: Some(ContentId::Vmdk(parent.cid)),
-    }))
+    });
+    opener.or_lost(by, found).map(Some)
 }
 
 /// The parent where the hint says, if the gate allows that, and else beside the child.

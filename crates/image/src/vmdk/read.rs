@@ -121,6 +121,7 @@ impl VmdkLayer {
         let within = offset.saturating_sub(extent.start);
         let left = extent.len.saturating_sub(within);
         let mut run = match &extent.content {
+            Content::Lost(lost) => return Err(lost.error()),
             Content::Zero => Run {
                 len: left,
                 state: State::Zero,
@@ -170,7 +171,7 @@ impl Layer for VmdkLayer {
     fn granule(&self) -> u64 {
         let grains = self.extents.iter().map(|extent| match &extent.content {
             Content::Sparse(sparse) => sparse.grain(),
-            Content::Flat { .. } | Content::Zero => 1,
+            Content::Flat { .. } | Content::Zero | Content::Lost(_) => 1,
         });
         grains.max().unwrap_or(1)
     }
@@ -187,6 +188,7 @@ impl Layer for VmdkLayer {
         match self.extents.get(place.file).map(|extent| &extent.content) {
             Some(Content::Flat { file, .. }) => file.read_exact(place.offset, buf),
             Some(Content::Sparse(sparse)) => sparse.read(place, buf),
+            Some(Content::Lost(lost)) => Err(lost.error()),
             Some(Content::Zero) | None => {
                 buf.fill(0);
                 Ok(())
@@ -198,7 +200,7 @@ impl Layer for VmdkLayer {
         match &self.extents.get(number)?.content {
             Content::Flat { file, .. } => Some(file),
             Content::Sparse(sparse) => Some(sparse.file()),
-            Content::Zero => None,
+            Content::Zero | Content::Lost(_) => None,
         }
     }
 }

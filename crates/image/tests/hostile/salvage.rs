@@ -139,3 +139,80 @@ fn ranges_that_touch_are_one_in_whatever_order_they_are_met() {
     let size = image.device().size();
     assert!(image.device().read_at(size, &mut buf).is_err());
 }
+
+#[test]
+fn what_only_a_missing_parent_has_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(child) = child_without_parent(dir.path()) else {
+        return;
+    };
+    assert!(
+        crate::read(&child).is_err(),
+        "without salvage it is an error"
+    );
+    let image = salvage(&child);
+    let found = content(&image);
+    let ours = usize::try_from(CLUSTER).unwrap()..usize::try_from(2 * CLUSTER).unwrap();
+    assert!(found[ours.clone()].iter().all(|b| *b == 5));
+    assert!(
+        found[..ours.start]
+            .iter()
+            .chain(&found[ours.end..])
+            .all(|b| *b == 0)
+    );
+    let ranges: Vec<_> = image.lost().into_iter().map(|lost| lost.range).collect();
+    assert_eq!(ranges, [0..CLUSTER, 2 * CLUSTER..16 * CLUSTER]);
+    let reason = &image.lost()[0].reason;
+    assert!(
+        reason.contains("base.raw") && reason.contains("does not exist"),
+        "{reason}"
+    );
+}
+
+/// A qcow2 image of 1 MiB whose second cluster is its own, over a parent that is taken away.
+fn child_without_parent(dir: &Path) -> Option<std::path::PathBuf> {
+    let run = |tool: &str, words: &str| {
+        let mut command = std::process::Command::new(tool);
+        let output = command.args(words.split(' ')).current_dir(dir).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    fs::write(dir.join("base.raw"), vec![3; 1 << 20]).unwrap();
+    let made = run(
+        "qemu-img",
+        "create -q -f qcow2 -F raw -b base.raw child.qcow2",
+    ) && std::process::Command::new("qemu-io")
+        .args(["-c", "write -q -P 5 64k 64k", "child.qcow2"])
+        .current_dir(dir)
+        .status()
+        .is_ok_and(|status| status.success());
+    if !made {
+        eprintln!("skipped: qemu-img and qemu-io are not installed");
+        return None;
+    }
+    fs::remove_file(dir.join("base.raw")).unwrap();
+    Some(dir.join("child.qcow2"))
+}
+
+#[test]
+fn an_extent_that_is_not_there_is_lost_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk.vmdk");
+    let text = "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n\
+                RW 128 FLAT \"a.bin\" 0\nRW 256 FLAT \"b.bin\" 0\nRW 128 SPARSE \"c.vmdk\"\n\
+                RW 128 FLAT \"a.bin2\" 0\n";
+    fs::write(&path, text).unwrap();
+    fs::write(dir.path().join("a.bin"), vec![1; 65_536]).unwrap();
+    fs::write(dir.path().join("c.vmdk"), vec![9; 65_536]).unwrap();
+    fs::write(dir.path().join("a.bin2"), vec![2; 65_536]).unwrap();
+    assert!(image::open(&path, &OpenOptions::default()).is_err());
+    let image = salvage(&path);
+    let found = content(&image);
+    let expected = [vec![1; 65_536], vec![0; 3 * 65_536], vec![2; 65_536]].concat();
+    assert!(found == expected);
+    let told = image.lost();
+    let ranges: Vec<_> = told.iter().map(|lost| lost.range.clone()).collect();
+    // The second is not there, the third is no image: they are neighbours.
+    let lost = CLUSTER..4 * CLUSTER;
+    assert_eq!(ranges, std::slice::from_ref(&lost));
+    assert!(told[0].reason.contains("b.bin"), "{}", told[0].reason);
+}
