@@ -51,6 +51,22 @@ pub(crate) enum State {
     Parent,
 }
 
+impl State {
+    /// Whether what is `distance` bytes further on belongs to the same run. A compressed granule
+    /// stands alone.
+    pub(crate) fn goes_on_as(&self, distance: u64, next: &Self) -> bool {
+        match (self, next) {
+            (Self::Zero, Self::Zero) | (Self::Parent, Self::Parent) => true,
+            (Self::Data(a), Self::Data(b)) => {
+                a.packed.is_none()
+                    && b.packed.is_none()
+                    && a.offset.checked_add(distance) == Some(b.offset)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Where a layer holds bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Place {

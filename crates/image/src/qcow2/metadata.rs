@@ -117,7 +117,7 @@ impl Tables {
         while at < end.min(table_end) && left > 0 {
             // What is damaged further on is told when it is asked for.
             match state_at(at) {
-                Ok(state) if continues(&first, at.saturating_sub(offset), &state) => {
+                Ok(state) if first.goes_on_as(at.saturating_sub(offset), &state) => {
                     at = self.state_end(at, &state);
                 }
                 _ => break,
@@ -372,19 +372,6 @@ impl Tables {
             offset,
             align: self.cluster.get(),
         }
-    }
-}
-
-/// Whether a subcluster `distance` bytes after the first one belongs to the same run.
-fn continues(first: &State, distance: u64, next: &State) -> bool {
-    match (first, next) {
-        (State::Zero, State::Zero) | (State::Parent, State::Parent) => true,
-        (State::Data(a), State::Data(b)) => {
-            a.packed.is_none()
-                && b.packed.is_none()
-                && a.offset.checked_add(distance) == Some(b.offset)
-        }
-        _ => false,
     }
 }
 

@@ -103,7 +103,11 @@ impl Bat {
             }
             // What is damaged further on is told when it is asked for.
             match self.run_in_block(view, at) {
-                Ok(run) if continues(&first.state, at.saturating_sub(offset), &run.state) => {
+                Ok(run)
+                    if first
+                        .state
+                        .goes_on_as(at.saturating_sub(offset), &run.state) =>
+                {
                     at = at.saturating_add(run.len);
                 }
                 _ => break,
@@ -336,19 +340,6 @@ fn beyond_end(view: &View, unit: &'static str, guest: u64, offset: u64, len: u64
         end,
     };
     Error::corrupt(view.file().path(), damage)
-}
-
-/// Whether bytes `distance` after the first ones belong to the same run.
-fn continues(first: &State, distance: u64, next: &State) -> bool {
-    match (first, next) {
-        (State::Zero, State::Zero) | (State::Parent, State::Parent) => true,
-        (State::Data(a), State::Data(b)) => {
-            a.packed.is_none()
-                && b.packed.is_none()
-                && a.offset.checked_add(distance) == Some(b.offset)
-        }
-        _ => false,
-    }
 }
 
 /// The bit at `from`, the lowest of a byte first, and how many from it on are like it.

@@ -91,7 +91,7 @@ impl Grains {
         while at < end.min(table_end) {
             // What is damaged further on is told when it is asked for.
             match state_at(at) {
-                Ok(state) if continues(&first, at.saturating_sub(offset), &state) => {
+                Ok(state) if first.goes_on_as(at.saturating_sub(offset), &state) => {
                     at = self.end_of(at, grain);
                 }
                 _ => break,
@@ -212,19 +212,6 @@ impl Grains {
 
 /// Bytes of an entry in memory.
 const EIGHT: NonZeroU64 = NonZeroU64::new(8).unwrap();
-
-/// Whether a grain `distance` bytes after the first one belongs to the same run.
-fn continues(first: &State, distance: u64, next: &State) -> bool {
-    match (first, next) {
-        (State::Zero, State::Zero) | (State::Parent, State::Parent) => true,
-        (State::Data(a), State::Data(b)) => {
-            a.packed.is_none()
-                && b.packed.is_none()
-                && a.offset.checked_add(distance) == Some(b.offset)
-        }
-        _ => false,
-    }
-}
 
 /// Reads `len` little-endian numbers of `width` bytes; the caller has capped them.
 fn read_table(
