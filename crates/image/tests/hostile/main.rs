@@ -3,6 +3,7 @@
 
 #[path = "../made/esx.rs"]
 mod esx;
+mod long_tables;
 mod make;
 mod names;
 mod qcow2;
