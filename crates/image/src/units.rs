@@ -118,6 +118,17 @@ impl Unit {
         Ok(())
     }
 
+    /// What the device calls zero from the end of the unit before to the end of this one.
+    pub(crate) fn zeros(&self) -> impl Iterator<Item = Range<u64>> {
+        let first = self.range.end.saturating_sub(self.advance);
+        let starts = std::iter::once(first).chain(self.data.iter().map(|range| range.end));
+        let ends = self.data.iter().map(|range| range.start);
+        starts
+            .zip(ends.chain([self.range.end]))
+            .map(|(start, end)| start..end)
+            .filter(|range| !range.is_empty())
+    }
+
     /// Where a byte of the device is in the unit.
     pub(crate) fn index(&self, at: u64) -> usize {
         usize_of(at.saturating_sub(self.range.start))
