@@ -79,6 +79,33 @@ fn a_long_grain_directory_is_not_walked_for_every_run() {
     assert_walked_soon(&path);
 }
 
+/// Each file takes a page of the host, and 16 MiB of memory.
+#[test]
+fn directories_of_many_extents_are_counted_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut extent = make::vmdk(false);
+    extent.truncate(512);
+    // 2 Mi entries, which a disk may have.
+    extent[12..20].copy_from_slice(&(1_u64 << 37).to_le_bytes());
+    extent[28..36].fill(0);
+    let mut text = "# Disk DescriptorFile\nCID=1\nparentCID=ffffffff\n".to_owned();
+    let path = dir.path().join("t.vmdk");
+    for number in 0..5 {
+        let name = format!("t-s{number}.vmdk");
+        sparse(&dir.path().join(&name), 9 << 20, &[(0, &extent)]);
+        text.push_str(&format!("RW 128 SPARSE \"{name}\"\n"));
+        std::fs::write(&path, &text).unwrap();
+        let result = image::open(&path, &OpenOptions::default());
+        match (number, result) {
+            (0..4, result) => assert_eq!(result.unwrap().device().size(), 65_536 * (number + 1)),
+            (_, result) => {
+                let error = result.unwrap_err().to_string();
+                assert!(error.contains("of all extents is 10485760"), "{error}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_long_sector_bitmap_is_not_walked_for_every_run() {
     const BLOCK: u64 = 256 << 20;
