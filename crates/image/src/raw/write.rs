@@ -68,7 +68,7 @@ pub(crate) fn write_sparse(job: &Job, seen: impl Fn(u64, &[u8]) + Sync) -> Resul
 
 /// Writes the disk, and says how many bytes of it were not zero.
 fn write_data(job: &Job, zeros: Zeros, seen: impl Fn(u64, &[u8]) + Sync) -> Result<u64, Error> {
-    let mut units = Units::new(job.device, units::SMALL);
+    let mut units = Units::new(job.device, units::SMALL, job.interrupt);
     let data = units
         .by_ref()
         .par_bridge()
