@@ -18,6 +18,8 @@ pub(crate) enum Codec {
     Zstd,
 }
 
+/// What is wrong with a stream that expands to more than a granule.
+const GOES_ON: &str = "goes on after the last byte that is expected";
 /// Largest window that a zstd frame may ask for, as a power of two: granules have 2 MiB at most,
 /// but an encoder that is not told their size may ask for more.
 const ZSTD_WINDOW_LOG_MAX: u32 = 24;
@@ -49,7 +51,7 @@ thread_local! {
 #[derive(Default)]
 struct Expanders {
     inflate: Option<Decompressor>,
-    tolerant_inflate: Option<Decompress>,
+    slow_inflate: Option<Decompress>,
     zstd: Option<DCtx<'static>>,
     packed: Vec<u8>,
     deflate: Option<Compressor>,
@@ -58,10 +60,11 @@ struct Expanders {
 
 impl Codec {
     /// Expands `packed`, which may have a tail that does not belong to it, into `out`, and says
-    /// how much of it was filled: less only if the stream ended.
+    /// how much of it was filled: less if the stream has no more.
     ///
     /// # Errors
-    /// The words of the codec.
+    /// The words of the codec; also if the stream goes on after `out` is full. No writer makes such
+    /// streams, damage does, and the checksum of a stream stands at its end.
     pub(crate) fn expand(self, packed: &[u8], out: &mut [u8]) -> Result<usize, String> {
         EXPANDERS.with_borrow_mut(|expanders| match self {
             Self::Deflate => inflate(expanders, false, packed, out),
@@ -96,25 +99,27 @@ fn inflate(
     };
     match result {
         Ok(filled) => Ok(filled),
-        // It takes whole streams only, and does not say what is wrong with others.
-        Err(_) => inflate_as_far(expanders, zlib_header, packed, out),
+        // It does not say what is wrong.
+        Err(_) => inflate_slowly(expanders, zlib_header, packed, out),
     }
 }
 
-/// As every reader of these formats does: a stream that goes on after `out` is full is accepted.
-fn inflate_as_far(
+/// For the words: what the fast decompressor refused is hardly ever sound.
+fn inflate_slowly(
     expanders: &mut Expanders,
     zlib_header: bool,
     packed: &[u8],
     out: &mut [u8],
 ) -> Result<usize, String> {
     let state = expanders
-        .tolerant_inflate
+        .slow_inflate
         .get_or_insert_with(|| Decompress::new(zlib_header));
     state.reset(zlib_header);
     match state.decompress(packed, out, FlushDecompress::Finish) {
         Ok(Status::StreamEnd) => Ok(usize_of(state.total_out())),
-        Ok(_) if state.total_out() == u64_of(out.len()) => Ok(out.len()),
+        Ok(_) if state.total_out() == u64_of(out.len()) => {
+            Err(format!("the deflate stream {GOES_ON}"))
+        }
         Ok(_) => Err("the deflate stream does not end".to_owned()),
         Err(error) => Err(error.to_string()),
     }
@@ -132,11 +137,11 @@ fn expand_zstd(expanders: &mut Expanders, packed: &[u8], out: &mut [u8]) -> Resu
             return Ok(filled);
         }
     }
-    expand_zstd_as_far(expanders, packed, out)
+    expand_zstd_slowly(expanders, packed, out)
 }
 
-/// For frames that are cut off, or go on after `out` is full, which every reader accepts.
-fn expand_zstd_as_far(
+/// For frames with large windows, and for the words.
+fn expand_zstd_slowly(
     expanders: &mut Expanders,
     packed: &[u8],
     out: &mut [u8],
@@ -154,11 +159,15 @@ fn expand_zstd_as_far(
         let hint = state
             .decompress_stream(&mut output, &mut input)
             .map_err(words)?;
-        if hint == 0 || output.pos() == output.capacity() {
+        if hint == 0 {
             return Ok(output.pos());
         }
         if (input.pos(), output.pos()) == before {
-            return Err("the zstd frame does not end".to_owned());
+            return Err(if output.pos() == output.capacity() {
+                format!("the zstd frame {GOES_ON}")
+            } else {
+                "the zstd frame does not end".to_owned()
+            });
         }
     }
 }
@@ -259,6 +268,9 @@ mod tests {
             assert!(codec.expand(&garbled, &mut out).is_err(), "{codec}");
             // A decompressor that failed can be used again.
             assert_eq!(codec.expand(&stream, &mut out), Ok(bytes.len()), "{codec}");
+            // What is expected may not be the beginning of more.
+            let longer = codec.expand(&stream, &mut out[..bytes.len() - 1]);
+            assert!(longer.unwrap_err().contains("goes on"), "{codec}");
             let mut longer = vec![0; bytes.len() + 10];
             assert_eq!(codec.expand(&stream, &mut longer), Ok(bytes.len()));
         }

@@ -36,10 +36,11 @@ pub fn compare(
 ) -> Result<Option<Difference>, Error> {
     let size = left.size().max(right.size());
     let task = progress.start("compare", ondisk::Unit::Bytes, Some(size));
-    let mut cells = Cells::new(left, right);
+    let mut cells = Cells::new(left, right, interrupt);
     loop {
-        interrupt.check()?;
         let batch: Vec<Cell> = cells.by_ref().take(BATCH).collect();
+        // The walk ends there too, and must not be taken for one that came to the end.
+        interrupt.check()?;
         // What stands last in the order of the disk may be that the walk over it failed.
         let failed = cells.failed.take();
         let found = batch
@@ -89,6 +90,7 @@ struct Piece {
 struct Cells<'d> {
     left: Side<'d>,
     right: Side<'d>,
+    interrupt: &'d Interrupt,
     size: u64,
     cell: NonZeroU64,
     at: u64,
@@ -105,13 +107,14 @@ struct Side<'d> {
 }
 
 impl<'d> Cells<'d> {
-    fn new(left: &'d dyn BlockRead, right: &'d dyn BlockRead) -> Self {
+    fn new(left: &'d dyn BlockRead, right: &'d dyn BlockRead, interrupt: &'d Interrupt) -> Self {
         let granule = left.granule().max(right.granule());
         Self {
             size: left.size().max(right.size()),
             cell: CELL.max(NonZeroU64::new(granule).unwrap_or(CELL)),
             left: Side::new(left),
             right: Side::new(right),
+            interrupt,
             at: 0,
             told: 0,
             failed: None,
@@ -137,7 +140,7 @@ impl Iterator for Cells<'_> {
     fn next(&mut self) -> Option<Cell> {
         let mut pieces: Vec<Piece> = Vec::new();
         let mut end = self.size;
-        while self.failed.is_none() && self.at < end {
+        while self.failed.is_none() && self.at < end && !self.interrupt.is_set() {
             let mut piece = match self.step() {
                 Ok(piece) => piece,
                 Err(error) => {

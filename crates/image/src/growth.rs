@@ -61,7 +61,7 @@ const MAX_UNITS: usize = 32;
 
 /// Walks the whole device. The file has every piece when this returns.
 pub(crate) fn write<G: Growth>(job: &Job, growth: &mut G) -> Result<(), Error> {
-    let mut units = Units::new(job.device, units::LARGE);
+    let mut units = Units::new(job.device, units::LARGE, job.interrupt);
     let batch_len = rayon::current_num_threads()
         .saturating_mul(UNITS_FOR_EACH_THREAD)
         .min(MAX_UNITS);

@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,9 @@ enum DraftFile {
 
 /// The user's mask takes away from this, as it does for every new file.
 const MODE: u32 = 0o666;
+/// Most bytes of the target's name that a hidden name has: file systems take names of 255 bytes, and
+/// the name of every target that can be made has to give a hidden one that can be.
+const NAME: usize = 200;
 /// Hidden names that are tried for a nameless file that replaces another.
 const NAMES: u32 = 100;
 
@@ -108,8 +112,9 @@ fn hidden(directory: &Path, name: &OsStr) -> Result<tempfile::NamedTempFile, Err
 }
 
 fn prefix(name: &OsStr) -> OsString {
+    let name = name.as_bytes();
     let mut prefix = OsString::from(".");
-    prefix.push(name);
+    prefix.push(OsStr::from_bytes(&name[..name.len().min(NAME)]));
     prefix.push(".");
     prefix
 }
@@ -143,19 +148,24 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    fn names(directory: &Path) -> Vec<String> {
+    fn names(directory: &Path) -> Vec<OsString> {
         let entries = std::fs::read_dir(directory).unwrap();
-        entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
+        entries.map(|entry| entry.unwrap().file_name()).collect()
     }
 
     #[test]
     fn every_kind_of_draft_is_published_or_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let to = dir.path().join("disk");
-        let name = OsStr::new("disk");
-        for nameless in [true, false] {
+        // The longest name that there is.
+        let longest = "x".repeat(255);
+        for (nameless, name) in [
+            (true, "disk"),
+            (false, "disk"),
+            (true, &longest),
+            (false, &longest),
+        ] {
+            let to = dir.path().join(name);
+            let name = OsStr::new(name);
             let draft = || {
                 let draft = Draft::new(dir.path(), name).unwrap();
                 let file = match draft.file {
@@ -184,7 +194,7 @@ mod tests {
             assert_eq!(std::fs::read(&to).unwrap(), b"old");
             draft().publish(&to, true, false).unwrap();
             assert_eq!(std::fs::read(&to).unwrap(), b"content");
-            assert_eq!(names(dir.path()), ["disk"]);
+            assert_eq!(names(dir.path()), [name]);
             std::fs::remove_file(&to).unwrap();
         }
     }

@@ -1,7 +1,8 @@
 //! Splitting a device into work for threads.
 
 use crate::Error;
-use block::{BlockRead, ExtentKind, Extents};
+use block::{BlockRead, ExtentKind};
+use ondisk::Interrupt;
 use ondisk::width::usize_of;
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -18,9 +19,15 @@ pub(crate) struct Unit {
 }
 
 /// Walks the units of a device in ascending order; ends after the first error.
+///
+/// It asks the device only as far as the next unit reaches, and looks at the interrupt each time: a
+/// small file can describe a disk that takes hours to walk.
 pub(crate) struct Units<'d> {
-    extents: Extents<'d>,
+    device: &'d dyn BlockRead,
+    interrupt: &'d Interrupt,
     size: u64,
+    /// Where the device is asked next.
+    at: u64,
     cell: NonZeroU64,
     /// What is left of the extent that the last unit ended in.
     left: Option<Range<u64>>,
@@ -35,10 +42,16 @@ pub(crate) const SMALL: NonZeroU64 = NonZeroU64::new(512 << 10).unwrap();
 
 impl<'d> Units<'d> {
     /// Cuts a device into pieces of `cell` bytes, or of a granule, if that is larger.
-    pub(crate) fn new(device: &'d dyn BlockRead, cell: NonZeroU64) -> Self {
+    pub(crate) fn new(
+        device: &'d dyn BlockRead,
+        cell: NonZeroU64,
+        interrupt: &'d Interrupt,
+    ) -> Self {
         Self {
+            device,
+            interrupt,
             size: device.size(),
-            extents: device.extents(),
+            at: 0,
             cell: cell.max(NonZeroU64::new(device.granule()).unwrap_or(cell)),
             left: None,
             done: 0,
@@ -50,18 +63,58 @@ impl<'d> Units<'d> {
         self.size.saturating_sub(self.done)
     }
 
-    /// The next range of data.
-    fn next_data(&mut self) -> Option<Result<Range<u64>, Error>> {
+    /// The next range of data, which another one may touch.
+    fn next_data(&mut self) -> Result<Option<Range<u64>>, Error> {
         if let Some(left) = self.left.take() {
-            return Some(Ok(left));
+            return Ok(Some(left));
         }
-        loop {
-            match self.extents.next()? {
-                Ok(extent) if extent.kind == ExtentKind::Data => return Some(Ok(extent.range)),
-                Ok(_) => {}
-                Err(error) => return Some(Err(error.into())),
+        while self.at < self.size {
+            self.interrupt.check()?;
+            let start = self.at;
+            let extent = self.device.extent_at(start)?;
+            // A device that answers with a range before the question would loop for ever.
+            let end = extent.range.end.max(start.saturating_add(1));
+            self.at = end.min(self.size);
+            if extent.kind == ExtentKind::Data {
+                return Ok(Some(start..self.at));
             }
         }
+        Ok(None)
+    }
+
+    fn next_unit(&mut self) -> Result<Option<Unit>, Error> {
+        let Some(first) = self.next_data()? else {
+            return Ok(None);
+        };
+        let start = first.start.saturating_sub(first.start % self.cell);
+        let end = start.saturating_add(self.cell.get()).min(self.size);
+        let mut data: Vec<Range<u64>> = Vec::new();
+        let mut next = Some(first);
+        while let Some(range) = next {
+            if range.start >= end {
+                self.left = Some(range);
+                break;
+            }
+            let part_end = range.end.min(end);
+            match data.last_mut() {
+                Some(last) if last.end == range.start => last.end = part_end,
+                _ => data.push(range.start..part_end),
+            }
+            if range.end > end {
+                self.left = Some(end..range.end);
+            }
+            if range.end >= end {
+                break;
+            }
+            next = self.next_data()?;
+        }
+        let advance = end.saturating_sub(self.done);
+        self.done = end;
+        Ok(Some(Unit {
+            range: start..end,
+            data,
+            advance,
+        }))
     }
 }
 
@@ -69,37 +122,11 @@ impl Iterator for Units<'_> {
     type Item = Result<Unit, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let first = match self.next_data()? {
-            Ok(range) => range,
-            Err(error) => return Some(Err(error)),
-        };
-        let start = first.start.saturating_sub(first.start % self.cell);
-        let end = start.saturating_add(self.cell.get()).min(self.size);
-        let mut data = Vec::new();
-        let mut next = Some(Ok(first));
-        while let Some(range) = next {
-            let range = match range {
-                Ok(range) => range,
-                Err(error) => return Some(Err(error)),
-            };
-            if range.start >= end {
-                self.left = Some(range);
-                break;
-            }
-            data.push(range.start..range.end.min(end));
-            if range.end > end {
-                self.left = Some(end..range.end);
-                break;
-            }
-            next = self.next_data();
+        let unit = self.next_unit();
+        if unit.is_err() {
+            (self.at, self.left) = (self.size, None);
         }
-        let advance = end.saturating_sub(self.done);
-        self.done = end;
-        Some(Ok(Unit {
-            range: start..end,
-            data,
-            advance,
-        }))
+        unit.transpose()
     }
 }
 
@@ -116,6 +143,17 @@ impl Unit {
         }
         buf[done..].fill(0);
         Ok(())
+    }
+
+    /// What the device calls zero from the end of the unit before to the end of this one.
+    pub(crate) fn zeros(&self) -> impl Iterator<Item = Range<u64>> {
+        let first = self.range.end.saturating_sub(self.advance);
+        let starts = std::iter::once(first).chain(self.data.iter().map(|range| range.end));
+        let ends = self.data.iter().map(|range| range.start);
+        starts
+            .zip(ends.chain([self.range.end]))
+            .map(|(start, end)| start..end)
+            .filter(|range| !range.is_empty())
     }
 
     /// Where a byte of the device is in the unit.
@@ -169,7 +207,9 @@ mod tests {
             21 * M + 5,
             vec![M..M + 1, M + 7..5 * M, 7 * M..7 * M + 9, 21 * M..21 * M + 5],
         );
-        let units: Vec<_> = Units::new(&device, LARGE).map(Result::unwrap).collect();
+        let units: Vec<_> = Units::new(&device, LARGE, &Interrupt::default())
+            .map(Result::unwrap)
+            .collect();
         let unit = |range, data: &[Range<u64>], advance| Unit {
             range,
             data: data.to_vec(),
@@ -194,5 +234,40 @@ mod tests {
             (u64_of(start), buf.iter().filter(|b| **b == 1).count()),
             (M, 9)
         );
+    }
+
+    /// Zeros in endless pieces.
+    #[derive(Debug)]
+    struct Endless(Interrupt);
+
+    impl BlockRead for Endless {
+        fn size(&self) -> u64 {
+            u64::MAX
+        }
+        fn read_at(&self, _: u64, _: &mut [u8]) -> Result<(), block::Error> {
+            Ok(())
+        }
+        fn extent_at(&self, offset: u64) -> Result<Extent, block::Error> {
+            if offset > 1000 {
+                self.0.set();
+            }
+            Ok(Extent {
+                range: offset..offset.saturating_add(1),
+                kind: ExtentKind::Zero,
+            })
+        }
+    }
+
+    #[test]
+    fn a_walk_that_finds_nothing_can_be_interrupted() {
+        let interrupt = Interrupt::default();
+        let device = Endless(interrupt.clone());
+        let mut units = Units::new(&device, LARGE, &interrupt);
+        assert!(matches!(units.next(), Some(Err(Error::Interrupted(_)))));
+        assert!(units.next().is_none());
+        let interrupt = Interrupt::default();
+        let device = Endless(interrupt.clone());
+        let result = crate::compare(&device, &device, &ondisk::NoProgress, &interrupt);
+        assert!(matches!(result, Err(Error::Interrupted(_))));
     }
 }

@@ -8,6 +8,7 @@ use crate::{Error, qcow2, raw, vhd, vhdx, vmdk};
 use block::BlockRead;
 use ondisk::{Interrupt, Progress, Task, Unit};
 use rayon::ThreadPoolBuilder;
+use rustix::fs::{Mode, OFlags};
 use std::ffi::OsString;
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -164,10 +165,10 @@ impl Target {
                 if options.format != WriteFormat::Raw {
                     return Err(refuse("is a block device, on which only raw is written"));
                 }
-                return File::options()
-                    .write(true)
-                    .open(to)
-                    .map(Self::BlockDevice)
+                // The kernel refuses this while the device is mounted, or a part of another one.
+                let flags = OFlags::WRONLY | OFlags::EXCL | OFlags::CLOEXEC;
+                return rustix::fs::open(to, flags, Mode::empty())
+                    .map(|file| Self::BlockDevice(File::from(file)))
                     .map_err(|e| Error::io(to, "open", e));
             }
             Ok(meta) if !meta.is_file() => {

@@ -49,8 +49,8 @@ struct Entry {
 
 /// Bytes of L2 tables that are kept: they map 256 GiB in clusters of 64 KiB.
 const L2_CACHE: u64 = 32 << 20;
-/// Subclusters looked at for one answer: enough for any one read, and callers that go on from
-/// piece to piece never look at a long table again and again.
+/// Subclusters, or L1 entries, looked at for one answer: enough for any one read, and callers that
+/// go on from piece to piece never look at a long table again and again.
 const MAX_RUN: u64 = 8192;
 
 impl Tables {
@@ -150,7 +150,9 @@ impl Tables {
             .l1
             .iter()
             .skip(l1_index)
-            .take_while(|e| **e & raw::OFFSET == 0);
+            .take(usize_of(MAX_RUN))
+            // A damaged entry is told when it is asked for.
+            .take_while(|e| **e & (raw::OFFSET | raw::L1_RESERVED) == 0);
         let end = u64_of(l1_index)
             .saturating_add(u64_of(tables.count()))
             .saturating_mul(bytes_each)

@@ -4,7 +4,6 @@ use crate::Error;
 use crate::units::{self, Units};
 use crate::write::{Job, Written};
 use crate::zeros::data_runs;
-use block::ExtentKind;
 use ondisk::width::{u64_of, usize_of};
 use rayon::iter::{ParallelBridge, ParallelIterator};
 use rustix::fs::FallocateFlags;
@@ -44,14 +43,6 @@ pub(crate) fn write_in_place(job: &Job) -> Result<Written, Error> {
             ),
         });
     }
-    // Units tell only of data; what they leave out must be zero before they are written.
-    for extent in job.device.extents() {
-        let extent = extent?;
-        match extent.kind {
-            ExtentKind::Zero => write_zeros(job, extent.range)?,
-            ExtentKind::Data => {}
-        }
-    }
     let data = write_data(job, Zeros::Written, |_, _| {})?;
     Ok(Written {
         virtual_size: size,
@@ -59,10 +50,13 @@ pub(crate) fn write_in_place(job: &Job) -> Result<Written, Error> {
     })
 }
 
-/// What happens to zeros inside of what the device calls data.
+/// What happens to zeros.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Zeros {
+    /// The file has them already.
     LeftOut,
+    /// What was there before is overwritten, whether the device calls them data or not. It is asked
+    /// once only: a second answer could be another one, and leave something out in both.
     Written,
 }
 
@@ -72,9 +66,9 @@ pub(crate) fn write_sparse(job: &Job, seen: impl Fn(u64, &[u8]) + Sync) -> Resul
     write_data(job, Zeros::LeftOut, seen)
 }
 
-/// Writes what the device calls data, and says how many bytes of it were not zero.
+/// Writes the disk, and says how many bytes of it were not zero.
 fn write_data(job: &Job, zeros: Zeros, seen: impl Fn(u64, &[u8]) + Sync) -> Result<u64, Error> {
-    let mut units = Units::new(job.device, units::SMALL);
+    let mut units = Units::new(job.device, units::SMALL, job.interrupt);
     let data = units
         .by_ref()
         .par_bridge()
@@ -87,6 +81,9 @@ fn write_data(job: &Job, zeros: Zeros, seen: impl Fn(u64, &[u8]) + Sync) -> Resu
             let written = match zeros {
                 Zeros::LeftOut => runs,
                 Zeros::Written => {
+                    for range in unit.zeros() {
+                        write_zeros(job, range)?;
+                    }
                     let index = |r: &Range<u64>| unit.index(r.start)..unit.index(r.end);
                     unit.data.iter().map(index).collect()
                 }
@@ -101,7 +98,12 @@ fn write_data(job: &Job, zeros: Zeros, seen: impl Fn(u64, &[u8]) + Sync) -> Resu
             Ok::<_, Error>(u64_of(data))
         })
         .try_reduce(|| 0, |a, b| Ok(a.saturating_add(b)))?;
-    job.task.advance(units.rest());
+    let rest = units.rest();
+    if zeros == Zeros::Written && rest > 0 {
+        let size = job.device.size();
+        write_zeros(job, size.saturating_sub(rest)..size)?;
+    }
+    job.task.advance(rest);
     Ok(data)
 }
 
@@ -111,7 +113,7 @@ fn write_zeros(job: &Job, range: Range<u64>) -> Result<(), Error> {
     if rustix::fs::fallocate(job.file, FallocateFlags::ZERO_RANGE, range.start, len).is_ok() {
         return Ok(());
     }
-    let zeros = vec![0; ZEROS];
+    let zeros = vec![0; usize_of(len).min(ZEROS)];
     let mut at = range.start;
     while at < range.end {
         job.interrupt.check()?;
@@ -120,4 +122,90 @@ fn write_zeros(job: &Job, range: Range<u64>) -> Result<(), Error> {
         at = at.saturating_add(u64_of(len));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use block::{BlockRead, Extent, ExtentKind};
+    use ondisk::{Interrupt, NoProgress};
+    use std::os::unix::fs::FileExt;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const M: u64 = 1 << 20;
+
+    /// Ones at some ranges. What is behind `fickle` is data when it is asked for the first time
+    /// and zero afterwards, as over a file that cannot be read only now and then.
+    #[derive(Debug)]
+    struct Disk {
+        data: Vec<Range<u64>>,
+        fickle: u64,
+        asked: AtomicUsize,
+    }
+
+    impl BlockRead for Disk {
+        fn size(&self) -> u64 {
+            9 * M + 5
+        }
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), block::Error> {
+            for (at, byte) in (offset..).zip(buf) {
+                *byte = u8::from(self.data.iter().any(|range| range.contains(&at)));
+            }
+            Ok(())
+        }
+        fn extent_at(&self, offset: u64) -> Result<Extent, block::Error> {
+            let inside = self.data.iter().find(|range| range.contains(&offset));
+            let starts = self.data.iter().map(|range| range.start);
+            let next = starts.filter(|start| *start > offset).min();
+            let first = offset >= self.fickle && self.asked.fetch_add(1, Ordering::Relaxed) == 0;
+            Ok(Extent {
+                range: match inside {
+                    Some(range) => offset..range.end,
+                    None => offset..next.unwrap_or(self.size()),
+                },
+                kind: if inside.is_some() || first {
+                    ExtentKind::Data
+                } else {
+                    ExtentKind::Zero
+                },
+            })
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_a_device_held() {
+        let file = tempfile::tempfile().unwrap();
+        let one = |range: Range<u64>| vec![range];
+        for data in [
+            vec![],
+            one(0..9 * M + 5),
+            one(9 * M..9 * M + 5),
+            vec![7..9, 600_000..M, 3 * M..3 * M + 1, 8 * M - 1..8 * M],
+        ] {
+            let last = data.last().map_or(0, |range| range.end);
+            let disk = Disk {
+                data,
+                fickle: last,
+                asked: AtomicUsize::new(0),
+            };
+            let size = usize_of(disk.size());
+            file.write_all_at(&vec![0xff; size + 100], 0).unwrap();
+            let job = Job {
+                device: &disk,
+                file: &file,
+                path: Path::new("device"),
+                task: &NoProgress,
+                interrupt: &Interrupt::default(),
+                preallocate: false,
+            };
+            write_in_place(&job).unwrap();
+            let mut expected = vec![0xee; size];
+            disk.read_at(0, &mut expected).unwrap();
+            expected.resize(size + 100, 0xff);
+            let mut found = vec![0; size + 100];
+            file.read_exact_at(&mut found, 0).unwrap();
+            assert!(found == expected, "{:?}", disk.data);
+        }
+    }
 }

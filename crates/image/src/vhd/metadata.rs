@@ -9,6 +9,7 @@ use crate::cache::Cache;
 use crate::error::Damage as AnyDamage;
 use crate::file::ImageFile;
 use ondisk::width::{u64_of, usize_of};
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,6 +24,9 @@ pub(super) struct Blocks {
     table: Box<[u32]>,
     /// Where other things than blocks are in the file.
     taken: [(&'static str, Range<u64>); 4],
+    /// Blocks that have bytes of the file in common with another one, and with which: an image
+    /// that has such is opened only to save what is sound.
+    shared: BTreeMap<u64, u64>,
     /// The bitmaps that were used last; only those of differencing disks are read.
     bitmaps: Option<Cache<Arc<[u8]>>>,
 }
@@ -37,8 +41,8 @@ pub(super) struct BlockRun {
 
 /// Bytes of bitmaps that are kept: they describe 128 GiB.
 const BITMAP_CACHE: u64 = 16 << 20;
-/// Blocks looked at for one answer: callers that go on from piece to piece never look at a long
-/// table again and again.
+/// Blocks, and sectors of a block, looked at for one answer: callers that go on from piece to piece
+/// never look at a long table again and again.
 const MAX_RUN: u64 = 8192;
 
 impl Blocks {
@@ -58,7 +62,7 @@ impl Blocks {
             FooterPlace::End(at) => at..file.len(),
             FooterPlace::Copy => file.len()..file.len(),
         };
-        let blocks = Self {
+        let mut blocks = Self {
             size: footer.size,
             block_size: header.block_size,
             bitmap_len: header.bitmap_len.get(),
@@ -72,13 +76,12 @@ impl Blocks {
                 ),
                 ("the footer", footer_range),
             ],
+            shared: BTreeMap::new(),
             bitmaps: (footer.kind == Kind::Differencing)
                 .then(|| Cache::new(usize_of(BITMAP_CACHE / header.bitmap_len))),
         };
         blocks.check_metadata(file)?;
-        if !salvage {
-            blocks.check_all(file)?;
-        }
+        blocks.shared = blocks.find_shared(file, salvage)?;
         Ok(blocks)
     }
 
@@ -113,8 +116,9 @@ impl Blocks {
         let bitmap = bitmaps.get_or_load(index, || self.read_bitmap(file, at))?;
         let here = is_set(&bitmap, within / SECTOR);
         let mut sector = (within / SECTOR).saturating_add(1);
+        let last = sector.saturating_add(MAX_RUN);
         let next = |sector: u64| start.saturating_add(sector.saturating_mul(SECTOR));
-        while next(sector) < end && is_set(&bitmap, sector) == here {
+        while sector < last && next(sector) < end && is_set(&bitmap, sector) == here {
             sector = sector.saturating_add(1);
         }
         Ok(BlockRun {
@@ -180,6 +184,10 @@ impl Blocks {
                 return Err(overlap(file, self.name(index), offset, len, other));
             }
         }
+        if let Some(other) = self.shared.get(&index) {
+            let other = self.name(*other);
+            return Err(overlap(file, self.name(index), offset, len, &other));
+        }
         Ok(Some(offset))
     }
 
@@ -204,30 +212,36 @@ impl Blocks {
         Ok(())
     }
 
-    /// Checks that every block is in the file, and in a place of its own.
-    fn check_all(&self, file: &ImageFile) -> Result<(), Error> {
+    /// Checks that every block is in the file, and in a place of its own. Whoever reads on over
+    /// damage meets blocks beyond the end again, but not that two are in one place: these are
+    /// returned, since nobody can say which of them it belongs to.
+    fn find_shared(&self, file: &ImageFile, salvage: bool) -> Result<BTreeMap<u64, u64>, Error> {
         let mut places = Vec::new();
         for index in 0..u64_of(self.table.len()) {
-            if let Some(at) = self.place(file, index)? {
-                places.push((at, index));
+            match self.place(file, index) {
+                Ok(Some(at)) => places.push((at, index)),
+                Err(error) if !salvage => return Err(error),
+                Ok(None) | Err(_) => {}
             }
         }
         places.sort_unstable();
-        for pair in places.windows(2) {
-            if let [(at, index), (next, other)] = pair
-                && at.saturating_add(self.stored_len(*index)) > *next
-            {
-                let len = self.stored_len(*other);
-                return Err(overlap(
-                    file,
-                    self.name(*other),
-                    *next,
-                    len,
-                    &self.name(*index),
-                ));
+        let mut shared = BTreeMap::new();
+        // The block that reaches farthest, and how far that is.
+        let mut farthest = (0, 0);
+        for (at, index) in places {
+            let len = self.stored_len(index);
+            let (end, other) = farthest;
+            if at < end {
+                if !salvage {
+                    let other = self.name(other);
+                    return Err(overlap(file, self.name(index), at, len, &other));
+                }
+                shared.insert(index, other);
+                shared.entry(other).or_insert(index);
             }
+            farthest = farthest.max((at.saturating_add(len), index));
         }
-        Ok(())
+        Ok(shared)
     }
 }
 

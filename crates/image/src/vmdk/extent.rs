@@ -14,6 +14,7 @@ use crate::granules::{Granules, Stream};
 use crate::layer::{Packed, Place, Run};
 use crate::lost::Lost;
 use crate::open::Opener;
+use ondisk::width::u64_of;
 use std::path::Path;
 use zerocopy::FromBytes;
 
@@ -180,6 +181,11 @@ impl SparseExtent {
         self.grains.layout().capacity
     }
 
+    /// Entries of its grain directory.
+    pub(super) fn directory_len(&self) -> u64 {
+        u64_of(self.grains.layout().directory_len)
+    }
+
     /// Bytes of a grain.
     pub(super) fn grain(&self) -> u64 {
         self.grains.layout().grain.get()
@@ -249,7 +255,7 @@ impl SparseExtent {
         ondisk::cap::length("the size in a grain marker", len, packed.len)
             .map_err(|error| Error::corrupt(self.file.path(), error))?;
         Ok(Stream {
-            offset: at.saturating_add(ondisk::width::u64_of(bytes.len())),
+            offset: at.saturating_add(u64_of(bytes.len())),
             len,
         })
     }

@@ -39,6 +39,9 @@ pub(super) struct Grains {
 
 /// Bytes of grain tables that are kept in memory: they map 128 GiB in grains of 64 KiB.
 const TABLE_CACHE: u64 = 16 << 20;
+/// Directory entries looked at for one answer: callers that go on from piece to piece, since a
+/// parent has many, never look at a long directory again and again.
+const MAX_UNMAPPED: usize = 8192;
 
 impl Grains {
     pub(super) fn read(file: &ImageFile, layout: Layout) -> Result<Self, Error> {
@@ -128,7 +131,8 @@ impl Grains {
 
     /// The run of directory entries without a table.
     fn unmapped(&self, offset: u64, index: usize) -> Run {
-        let tables = self.directory.iter().skip(index).take_while(|e| **e == 0);
+        let entries = self.directory.iter().skip(index);
+        let tables = entries.take(MAX_UNMAPPED).take_while(|e| **e == 0);
         let end = u64_of(index)
             .saturating_add(u64_of(tables.count()))
             .saturating_mul(self.table_span.get())

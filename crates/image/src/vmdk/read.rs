@@ -3,12 +3,14 @@
 use super::descriptor::ExtentLine;
 use super::error::Damage;
 use super::extent::{Content, SparseExtent};
+use super::header::MAX_DIRECTORY;
 use super::raw::SECTOR;
 use crate::Error;
 use crate::error::Damage as AnyDamage;
 use crate::file::ImageFile;
 use crate::layer::{Layer, Place, Run, State};
 use crate::open::{Detail, Opener};
+use ondisk::cap;
 use std::path::Path;
 
 /// An open VMDK image, without its parent.
@@ -52,6 +54,8 @@ impl VmdkLayer {
             extents: Vec::with_capacity(lines.len()),
             size: 0,
         };
+        // Directories are in memory, and a small file may have one of many holes.
+        let mut entries = 0_u64;
         for line in lines {
             let (end, len) = line
                 .sectors
@@ -64,6 +68,12 @@ impl VmdkLayer {
                 len,
                 content: Content::open(by, line, len, opener)?,
             };
+            if let Content::Sparse(sparse) = &extent.content {
+                entries = entries.saturating_add(sparse.directory_len());
+                let what = "the number of grain directory entries of all extents";
+                cap::length(what, entries, MAX_DIRECTORY)
+                    .map_err(|error| Error::corrupt(by, error))?;
+            }
             // An empty extent would make runs empty.
             if len > 0 {
                 layer.extents.push(extent);

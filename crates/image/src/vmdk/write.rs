@@ -80,7 +80,7 @@ impl Growth for Writer<'_> {
                 out.extend(self.close_table()?);
                 self.table = Some((number, vec![0; usize_of(TABLE_LEN.get())]));
             }
-            let sector = self.next_sector()?;
+            let sector = self.sector(self.next)?;
             let within = usize_of(grain.number % TABLE_LEN);
             if let Some(slot) = self.table.as_mut().and_then(|(_, t)| t.get_mut(within)) {
                 *slot = sector;
@@ -121,9 +121,9 @@ impl<'j> Writer<'j> {
         })
     }
 
-    /// The sector of the next thing, as tables count.
-    fn next_sector(&self) -> Result<u32, Error> {
-        u32::try_from(self.next / SECTOR).map_err(|_| Error::Options {
+    /// The sector of a place in the file, as tables count.
+    fn sector(&self, at: u64) -> Result<u32, Error> {
+        u32::try_from(at / SECTOR).map_err(|_| Error::Options {
             reason: "the image would become larger than 2 TiB, which VMDK cannot count".to_owned(),
         })
     }
@@ -145,9 +145,9 @@ impl<'j> Writer<'j> {
         };
         let bytes = marked(raw::MARKER_GT, &words(&table));
         // Entries point behind the marker.
-        let sector = self.next_sector()?.checked_add(1);
+        let sector = self.sector(self.next.saturating_add(SECTOR))?;
         if let Some(slot) = self.directory.get_mut(usize_of(number)) {
-            *slot = sector.unwrap_or(u32::MAX);
+            *slot = sector;
         }
         Ok(Some(self.piece(bytes)))
     }

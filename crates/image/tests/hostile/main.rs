@@ -5,6 +5,7 @@
 mod craft;
 #[path = "../made/esx.rs"]
 mod esx;
+mod long_tables;
 mod make;
 mod names;
 mod ovf;

@@ -20,17 +20,25 @@ pub(crate) fn disk() -> Vec<u8> {
 
 /// A qcow2 image of [`disk`].
 pub(crate) fn qcow2(dir: &Path, compression: Compression) -> Vec<u8> {
-    let path = dir.join("made.qcow2");
+    written(&dir.join("made.qcow2"), disk(), 65_536, compression)
+}
+
+/// A qcow2 image of another disk.
+pub(crate) fn qcow2_of(path: &Path, disk: Vec<u8>, cluster_size: u32) -> Vec<u8> {
+    written(path, disk, cluster_size, Compression::None)
+}
+
+fn written(path: &Path, disk: Vec<u8>, cluster_size: u32, compression: Compression) -> Vec<u8> {
     let options = WriteOptions {
         format: WriteFormat::Qcow2(Qcow2Options {
-            cluster_size: 65_536,
+            cluster_size,
             compression,
         }),
         overwrite: true,
         ..WriteOptions::default()
     };
-    let device = Memory::new(disk());
-    image::write(&device, &path, &options, &NoProgress, &Interrupt::default()).unwrap();
+    let device = Memory::new(disk);
+    image::write(&device, path, &options, &NoProgress, &Interrupt::default()).unwrap();
     std::fs::read(path).unwrap()
 }
 

@@ -109,6 +109,26 @@ fn what_a_damaged_table_maps_is_lost() {
 }
 
 #[test]
+fn a_damaged_table_is_lost_though_the_one_before_it_maps_nothing() {
+    const L2_SPAN: usize = 2 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.qcow2");
+    let mut disk = vec![0; 4 * L2_SPAN];
+    disk[3 * L2_SPAN..].fill(7);
+    let mut image = make::qcow2_of(&path, disk.clone(), 4096);
+    // The first three entries map nothing; reserved bits of the second one are set.
+    let l1 = word(&image, 40);
+    image[l1 + 15] |= 1;
+    fs::write(&path, image).unwrap();
+    let image = salvage(&path);
+    assert!(content(&image) == disk);
+    let lost = image.lost();
+    assert_eq!(lost.len(), 1);
+    assert_eq!(lost[0].range, 2 << 20..4 << 20);
+    assert!(lost[0].reason.contains("the L1 entry"), "{lost:?}");
+}
+
+#[test]
 fn ranges_that_touch_are_one_in_whatever_order_they_are_met() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("made.qcow2");

@@ -467,6 +467,22 @@ fn salvage_loses_the_damaged_blocks_alone() {
         assert_eq!(lost[0].range, 65_536..131_072);
         assert!(lost[0].reason.contains("beyond the end"), "{lost:?}");
     }
+    // What is in one place belongs to one block at most, and nobody knows to which.
+    let mut image = make::vhd(Vhd::Dynamic);
+    let first: [u8; 4] = image[VHD_TABLE..VHD_TABLE + 4].try_into().unwrap();
+    image[VHD_TABLE + 8..VHD_TABLE + 12].copy_from_slice(&first);
+    fs::write(&path, &image).unwrap();
+    let image = image::open(&path, &salvage).unwrap();
+    let mut bytes = vec![0xee; SIZE];
+    image.device().read_at(0, &mut bytes).unwrap();
+    let mut expected = disk();
+    expected[..VHD_BLOCK].fill(0);
+    expected[2 * VHD_BLOCK..3 * VHD_BLOCK].fill(0);
+    assert!(bytes == expected);
+    let lost = image.lost();
+    let ranges: Vec<_> = lost.iter().map(|lost| lost.range.clone()).collect();
+    assert_eq!(ranges, [0..65_536, 131_072..196_608]);
+    assert!(lost[0].reason.contains("overlaps the block"), "{lost:?}");
     // A fixed disk whose footer promises more than there is.
     let mut fixed = make::vhd(Vhd::Fixed);
     let end = fixed.len() - 512;
