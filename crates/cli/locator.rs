@@ -65,11 +65,14 @@ fn stem_of(path: &Path) -> String {
 }
 
 impl Destination {
-    pub(crate) fn parse(text: &str) -> Self {
-        match text.strip_prefix(STORE) {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        Ok(match text.strip_prefix(STORE) {
+            Some(dir) if dir.contains('#') => {
+                bail!("{text}: a snapshot is never written; name the store alone")
+            }
             Some(dir) => Self::Store(dir.into()),
             None => Self::Path(text.into()),
-        }
+        })
     }
 }
 
@@ -86,8 +89,9 @@ mod tests {
         assert!(Source::parse("store:/srv/s").is_err());
         assert!(Source::parse("store:/srv/s#../x").is_err());
         assert_eq!(
-            Destination::parse("store:x"),
+            Destination::parse("store:x").unwrap(),
             Destination::Store("x".into())
         );
+        assert!(Destination::parse("store:x#snap-0123456789abcdef0").is_err());
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
     let now = source_date_epoch()?;
     let jobs = jobs(args)?;
     let destination = match &args.output {
-        Some(text) => Destination::parse(text),
+        Some(text) => Destination::parse(text)?,
         None => Destination::Store(
             std::env::var_os("REHOST_STORE")
                 .unwrap_or_else(|| "rehost-store".into())

@@ -78,7 +78,7 @@ pub(super) fn run(args: &CopyArgs, terminal: &Terminal) -> Result<ExitCode> {
 
 impl Target {
     fn new(args: &CopyArgs) -> Result<Self> {
-        match Destination::parse(&args.destination) {
+        match Destination::parse(&args.destination)? {
             Destination::Path(path) => {
                 let chosen = write_format::choose(&args.format, Some(&path))?;
                 if args.preallocate && chosen.format != WriteFormat::Raw {

@@ -215,6 +215,8 @@ pub(crate) enum RefusedReason {
     Url,
     #[error("it leads to {}, outside the directories that are allowed", .0.display())]
     Outside(PathBuf),
+    #[error("block devices are followed only in directories that are allowed")]
+    BlockDevice,
     #[error("the name is not text")]
     NotText,
     #[error(

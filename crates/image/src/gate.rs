@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::error::{Refused, RefusedReason};
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Component, Path, PathBuf};
 
 /// Decides which files that are named *inside* an image may be opened: backing files, extents,
@@ -11,6 +12,8 @@ use std::path::{Component, Path, PathBuf};
 /// Images are hostile: a crafted one could name any file of the host and carry it away. The
 /// default follows plain names in the image's own directory; other places must be allowed by the
 /// caller with [`allow_dir`](Self::allow_dir). Names are judged after symbolic links are resolved.
+/// Block devices are never beside an image: a guest could write the header of one on its disk, and
+/// name the disks of others in `/dev`.
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
     allowed: Vec<PathBuf>,
@@ -70,8 +73,13 @@ impl Gate {
             own_dir
         };
         let in_own_dir = plain && is_under(&real, own_dir)?;
-        if in_own_dir || self.is_allowed(&real)? {
+        if self.is_allowed(&real)? {
+            return Ok(path);
+        }
+        if in_own_dir && !is_block_device(&real)? {
             Ok(path)
+        } else if in_own_dir {
+            Err(refused(RefusedReason::BlockDevice))
         } else {
             Err(refused(if plain {
                 RefusedReason::Outside(real)
@@ -97,6 +105,12 @@ fn is_under(real: &Path, dir: &Path) -> Result<bool, Error> {
         .canonicalize()
         .map_err(|source| Error::io(dir, "open", source))?;
     Ok(real.starts_with(dir))
+}
+
+/// Whether a path without links leads to a block device.
+fn is_block_device(real: &Path) -> Result<bool, Error> {
+    let meta = std::fs::metadata(real).map_err(|source| Error::io(real, "open", source))?;
+    Ok(meta.file_type().is_block_device())
 }
 
 /// Whether a name is one component, neither `.` nor `..`.
@@ -169,6 +183,20 @@ mod tests {
             ask(&default, "absent.raw").unwrap_err(),
             Error::Missing { .. }
         ));
+
+        let node = dir.path().join("disk");
+        let made = std::process::Command::new("mknod")
+            .arg(&node)
+            .args(["b", "7", "200"])
+            .status();
+        if made.is_ok_and(|status| status.success()) {
+            let error = ask(&default, "disk").unwrap_err();
+            assert!(error.to_string().contains("block devices"), "{error}");
+            let allowed = Gate::default().allow_dir(dir.path().to_owned());
+            assert!(ask(&allowed, "disk").is_ok());
+        } else {
+            eprintln!("skipped: block devices cannot be made here");
+        }
 
         let wider = Gate::default().allow_dir(outside.path().to_owned());
         assert!(ask(&wider, absolute).is_ok());
