@@ -32,16 +32,20 @@
 //! ```
 
 mod blocks;
+pub mod engine;
 mod error;
 mod index;
 mod manifest;
 mod read;
 mod write;
+mod zeros;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use engine::{Job, Outcome, SinkError, SnapshotSink};
 pub use error::Error;
+pub use index::{Digest, Index, Record, ZERO, linear};
 pub use manifest::{Manifest, SnapshotId};
 pub use read::Snapshot;
 pub use write::Written;

@@ -72,7 +72,7 @@ impl Snapshot {
     /// Position in the index: of the block, or of the first one behind it.
     fn find(&self, block: u64) -> Result<usize, usize> {
         self.index
-            .0
+            .records()
             .binary_search_by_key(&block, |record| u64::from(record.0))
     }
 
@@ -111,12 +111,12 @@ impl BlockRead for Snapshot {
             match self.find(at / BLOCK) {
                 Err(_) => part.fill(0),
                 Ok(found) => {
-                    let content = self.block(&self.index.0[found].1).map_err(|error| {
-                        block::Error::Format {
+                    let content = self
+                        .block(&self.index.records()[found].1)
+                        .map_err(|error| block::Error::Format {
                             offset: at,
                             source: error.into(),
-                        }
-                    })?;
+                        })?;
                     let whole = content.get(within..within + n);
                     part.copy_from_slice(whole.ok_or_else(|| block::Error::Format {
                         offset: at,
@@ -146,9 +146,11 @@ impl BlockRead for Snapshot {
                 kind: ExtentKind::Data,
             },
             Err(next) => {
-                let before = next.checked_sub(1).and_then(|at| self.index.0.get(at));
+                let before = next
+                    .checked_sub(1)
+                    .and_then(|at| self.index.records().get(at));
                 let start = before.map_or(0, |record| start_of(u64::from(record.0) + 1));
-                let after = self.index.0.get(next);
+                let after = self.index.records().get(next);
                 let end = after.map_or(size, |record| start_of(u64::from(record.0)));
                 Extent {
                     range: start..end,
@@ -213,7 +215,7 @@ mod tests {
         let store = Store::create(&dir.path().join("s")).unwrap();
         let written = stored(&store, &disk());
         let snapshot = store.read(&written.id).unwrap();
-        let digest = hex(&snapshot.index.0[0].1);
+        let digest = hex(&snapshot.index.records()[0].1);
         let path = store
             .dir()
             .join("blocks")
