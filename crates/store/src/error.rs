@@ -55,6 +55,16 @@ pub enum Error {
         /// The snapshot asked for.
         id: SnapshotId,
     },
+    /// Other snapshots were made from it.
+    #[error("{id} is the parent of {child} and {others} others")]
+    HasChildren {
+        /// The snapshot that was to be removed.
+        id: SnapshotId,
+        /// One that was made from it.
+        child: SnapshotId,
+        /// How many others were.
+        others: usize,
+    },
     /// A snapshot id is `snap-` and 17 lower-case hex digits.
     #[error("{0:?} is no snapshot id")]
     BadId(String),

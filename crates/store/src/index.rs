@@ -2,6 +2,7 @@
 
 use crate::{BLOCK, Error};
 use ondisk::Cursor;
+use ondisk::width::usize_of;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -27,7 +28,7 @@ pub type Record = (u32, Digest);
 pub struct Index(Vec<Record>);
 
 /// Bytes of an encoded record.
-const RECORD: usize = 36;
+pub(crate) const RECORD: u64 = 36;
 
 impl Index {
     /// An index of `records`, if they ascend and no block comes twice.
@@ -108,7 +109,7 @@ impl Index {
 
     /// The index as bytes: for each record the block (u32, little endian) and the digest.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.0.len().saturating_mul(RECORD));
+        let mut bytes = Vec::with_capacity(self.0.len().saturating_mul(usize_of(RECORD)));
         for (index, digest) in &self.0 {
             bytes.extend_from_slice(&index.to_le_bytes());
             bytes.extend_from_slice(digest);
@@ -128,7 +129,7 @@ impl Index {
             what,
         };
         let mut cursor = Cursor::new(bytes);
-        let mut records: Vec<Record> = Vec::with_capacity(bytes.len() / RECORD);
+        let mut records: Vec<Record> = Vec::with_capacity(bytes.len() / usize_of(RECORD));
         while !cursor.is_empty() {
             let at = cursor.position();
             let record = cursor
@@ -175,7 +176,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ondisk::width::usize_of;
 
     fn index(records: &[(u32, u8)]) -> Index {
         let record = |(block, byte): &(u32, u8)| (*block, [*byte; 32]);
