@@ -229,7 +229,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The quotas that an account has by default (aws.md §1.5).
+    /// The quotas that an account has by default (Service Quotas L-AFAE1BE8 and its neighbours).
     pub fn quotas() -> Self {
         Limits {
             put: Some(1000.0),
