@@ -1,0 +1,10 @@
+//! The fake from outside: every rule by a request over a socket, and the official SDK as a client.
+
+mod blocks;
+mod client;
+mod ec2;
+mod faults;
+mod read;
+mod sdk;
+mod signatures;
+mod start;
