@@ -6,7 +6,7 @@ mod common;
 mod memory;
 mod secrets;
 
-use common::{Content, Disk, Random, config, fake, request};
+use common::{Content, Disk, KEY, Random, SECRET, TOKEN, fake, request};
 use ebs::Ebs;
 use fake_aws::{Action, Faults};
 use ondisk::{Interrupt, NoProgress};
@@ -26,7 +26,7 @@ fn main() {
         (Ok(endpoint), Ok(dir)) if std::env::var_os(memory::SIZE).is_some() => {
             memory::upload(&endpoint, Path::new(&dir));
         }
-        (Ok(endpoint), Ok(dir)) => println!("{}", upload(&endpoint, Path::new(&dir))),
+        (Ok(_), Ok(dir)) => println!("{}", upload(Path::new(&dir))),
         _ => {
             memory::a_huge_sparse_disk_takes_little_memory();
             a_killed_upload_continues_with_the_same_snapshot();
@@ -44,10 +44,11 @@ fn disk() -> Disk {
     })
 }
 
-fn upload(endpoint: &str, dir: &Path) -> String {
+/// Region, credentials and addresses are what the environment says.
+fn upload(dir: &Path) -> String {
     let ebs = Ebs::connect(&ebs::Config {
         max_concurrency: AT_A_TIME,
-        ..config(endpoint)
+        ..ebs::Config::default()
     });
     let disk = disk();
     let request = request(&disk, dir, "1");
@@ -74,6 +75,12 @@ fn a_killed_upload_continues_with_the_same_snapshot() {
             let mut child = Command::new(std::env::current_exe().unwrap())
                 .env(ENDPOINT, fake.endpoint())
                 .env(DIR, dir.path())
+                .env("AWS_REGION", "us-east-1")
+                .env("AWS_ENDPOINT_URL_EBS", fake.endpoint())
+                .env("AWS_ENDPOINT_URL_EC2", fake.endpoint())
+                .env("AWS_ACCESS_KEY_ID", KEY)
+                .env("AWS_SECRET_ACCESS_KEY", SECRET)
+                .env("AWS_SESSION_TOKEN", TOKEN)
                 .stdout(Stdio::piped())
                 .spawn()
                 .unwrap();
