@@ -1,0 +1,254 @@
+//! Asking again: with pauses that grow and are drawn at random, within a budget of time, and never
+//! where it cannot help.
+
+use crate::adapt::Adapt;
+use crate::config::Timeouts;
+use crate::failure::{Failure, Kind};
+use crate::pace::Pace;
+use crate::{Action, Error};
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+/// What all requests of a connection share.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    pub(crate) pace: Pace,
+    pub(crate) adapt: Adapt,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// One request, however often it is sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) action: Action,
+    /// Bytes of blocks that an attempt moves.
+    pub(crate) bytes: u32,
+    /// Until when what is not found may only not be known yet.
+    pub(crate) new_until: Option<Instant>,
+}
+
+/// Why a request ended without what was asked.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The last attempt's failure, which the caller may know how to mend.
+    Failed(Failure, Attempts),
+    /// The budget is spent.
+    Spent(Error),
+}
+
+/// What came before the end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Attempts {
+    /// Whether an attempt before the last may have taken effect, its answer being lost.
+    pub(crate) maybe_done: bool,
+}
+
+impl End {
+    pub(crate) fn into_error(self, action: Action) -> Error {
+        match self {
+            Self::Failed(failure, _) => failure.into_error(action),
+            Self::Spent(error) => error,
+        }
+    }
+}
+
+impl Asked {
+    /// A request that moves no blocks.
+    pub(crate) fn plain(action: Action) -> Self {
+        Self {
+            action,
+            bytes: 0,
+            new_until: None,
+        }
+    }
+}
+
+/// The longest first pause, and the longest of all.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+
+impl Traffic {
+    /// Sends until it succeeds, cannot succeed, or the budget is spent.
+    pub(crate) async fn ask<T, F, Fut>(&self, asked: Asked, mut attempt: F) -> Result<T, End>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, Failure>>,
+    {
+        let mut spent = Duration::ZERO;
+        let mut attempts = 0_u32;
+        let mut signed_again = false;
+        let mut history = Attempts::default();
+        // Kept in the pauses: were it given away, others would ask instead, and as often as ever.
+        let _permit = self.adapt.enter().await;
+        loop {
+            let (result, took) = self.attempt(asked, &mut attempt).await;
+            attempts = attempts.saturating_add(1);
+            spent = spent.saturating_add(took);
+            let failure = match result {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let again = match failure.kind {
+                Kind::Transient | Kind::TimedOut | Kind::Throttled => true,
+                Kind::NotFound => asked.new_until.is_some_and(|until| Instant::now() < until),
+                // Credentials that are renewed on their own are new at the next attempt.
+                Kind::Expired => !std::mem::replace(&mut signed_again, true),
+                _ => false,
+            };
+            if !again {
+                return Err(End::Failed(failure, history));
+            }
+            history.maybe_done |= matches!(failure.kind, Kind::Transient | Kind::TimedOut);
+            // The window of a new snapshot is a budget of its own.
+            if failure.kind != Kind::NotFound && spent >= self.timeouts.operation {
+                let last = [failure.code, failure.message].join(" ").trim().to_owned();
+                return Err(End::Spent(Error::GaveUp {
+                    action: asked.action,
+                    attempts,
+                    waited: spent,
+                    last,
+                }));
+            }
+            let pause = pause(attempts, random());
+            tracing::debug!(
+                action = asked.action.iam(), attempts, ?pause, kind = ?failure.kind,
+                code = failure.code, "asking again"
+            );
+            tokio::time::sleep(pause).await;
+            spent = spent.saturating_add(pause);
+        }
+    }
+
+    /// Sends once, when it may; says how long that took from then on.
+    async fn attempt<T, F, Fut>(
+        &self,
+        asked: Asked,
+        attempt: &mut F,
+    ) -> (Result<T, Failure>, Duration)
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, Failure>>,
+    {
+        self.pace.wait(asked.bytes).await;
+        let start = Instant::now();
+        // The SDK's own time-out ends with the head of an answer; this one has the body in it.
+        let limit = self.timeouts.attempt;
+        let result = match tokio::time::timeout(limit, attempt()).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::timed_out()),
+        };
+        match &result {
+            Ok(_) => self.adapt.well(),
+            Err(failure) if matches!(failure.kind, Kind::Throttled | Kind::TimedOut) => {
+                self.adapt.too_much();
+            }
+            Err(_) => {}
+        }
+        (result, start.elapsed())
+    }
+}
+
+/// Full jitter: anything from nothing to a bound that doubles with each attempt.
+fn pause(attempts: u32, random: u32) -> Duration {
+    let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1));
+    let bound = FIRST_PAUSE.saturating_mul(doubled).min(LAST_PAUSE);
+    bound.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+/// Each new state of the standard library's hash maps is seeded by the system.
+fn random() -> u32 {
+    let bytes = RandomState::new().hash_one(0_u8).to_le_bytes();
+    let [a, b, c, d, ..] = bytes;
+    u32::from_le_bytes([a, b, c, d])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    fn traffic() -> Traffic {
+        Traffic {
+            pace: Pace::new(None, None),
+            adapt: Adapt::new(1, 4),
+            timeouts: Timeouts {
+                attempt: Duration::from_millis(50),
+                operation: Duration::from_millis(400),
+                ..Timeouts::default()
+            },
+        }
+    }
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(future)
+    }
+
+    fn ask(kind: Kind, new_until: Option<Instant>) -> (Result<(), End>, u32) {
+        let calls = Cell::new(0);
+        let asked = Asked {
+            new_until,
+            ..Asked::plain(Action::PutSnapshotBlock)
+        };
+        let result = run(traffic().ask(asked, || {
+            calls.update(|calls: u32| calls.saturating_add(1));
+            async move { Err::<(), _>(Failure::new(kind, "Code", "text")) }
+        }));
+        (result, calls.get())
+    }
+
+    #[test]
+    fn pauses_double_up_to_two_seconds_and_may_be_nothing() {
+        assert_eq!(pause(1, u32::MAX), Duration::from_millis(100));
+        assert_eq!(pause(3, u32::MAX), Duration::from_millis(400));
+        assert_eq!(pause(40, u32::MAX), LAST_PAUSE);
+        assert_eq!(pause(40, 0), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_cannot_help_is_asked_once() {
+        for kind in [
+            Kind::Denied,
+            Kind::Permanent,
+            Kind::Checksum,
+            Kind::NotFound,
+        ] {
+            let (result, calls) = ask(kind, None);
+            assert!(matches!(result, Err(End::Failed(failure, _)) if failure.kind == kind));
+            assert_eq!(calls, 1, "{kind:?}");
+        }
+        assert_eq!(ask(Kind::Expired, None).1, 2);
+    }
+
+    #[test]
+    fn what_passes_is_asked_until_the_budget_is_spent() {
+        let (result, calls) = ask(Kind::Transient, None);
+        assert!(matches!(result, Err(End::Spent(Error::GaveUp { .. }))));
+        assert!(calls > 1);
+        let until = Instant::now() + Duration::from_millis(300);
+        let (result, calls) = ask(Kind::NotFound, Some(until));
+        assert!(matches!(result, Err(End::Failed(..))));
+        assert!(calls > 1 && Instant::now() >= until);
+    }
+
+    #[test]
+    fn an_attempt_that_hangs_is_cut_off() {
+        let calls = Cell::new(0);
+        let result = run(traffic().ask(Asked::plain(Action::GetSnapshotBlock), || {
+            calls.update(|calls: u32| calls.saturating_add(1));
+            let first = calls.get() == 1;
+            async move {
+                if first {
+                    std::future::pending::<()>().await;
+                }
+                Ok(7)
+            }
+        }));
+        assert!(matches!(result, Ok(7)));
+        assert_eq!(calls.get(), 2);
+    }
+}

@@ -1,0 +1,310 @@
+//! What is to be uploaded.
+
+use crate::{Error, tag};
+use block::BlockRead;
+use ondisk::width::u64_of;
+use sha2::{Digest as _, Sha256};
+use std::ops::Range;
+use std::path::Path;
+use store::{Digest, Index, Job};
+
+/// What is to be uploaded.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadRequest<'a> {
+    /// The disk.
+    pub disk: &'a dyn BlockRead,
+    /// The id of the parent and what it holds.
+    pub parent: Option<(&'a str, &'a Index)>,
+    /// The volume's size in GiB, 1 to 65536, if it is to be larger than the disk.
+    pub volume_size: Option<u32>,
+    /// What people call it; at most 255 characters, and may be empty.
+    pub description: &'a str,
+    /// Tags besides rehost's own; at most 45.
+    pub tags: &'a [(&'a str, &'a str)],
+    /// What keeps equal names of machines apart; may be empty.
+    pub project: &'a str,
+    /// The machine.
+    pub machine: &'a str,
+    /// The disk of the machine.
+    pub disk_name: &'a str,
+    /// What the snapshot is for.
+    pub role: Role,
+    /// What tells this state of the source from every other one: a snapshot's id, a digest, a time of
+    /// change. The same upload again is known by it.
+    pub identity: &'a str,
+    /// Encryption; with a parent it is the parent's.
+    pub encryption: Encryption<'a>,
+    /// As in [`Job`].
+    pub zero_fill: bool,
+    /// As in [`Job`].
+    pub changed: Option<&'a [Range<u64>]>,
+    /// Where the journal of the upload is kept, and the index of the snapshot afterwards.
+    pub journal_dir: &'a Path,
+    /// The service gives a snapshot up that no block was put into for so many minutes, 10 to 4320: as
+    /// long can an interrupted upload be continued.
+    pub timeout_minutes: u16,
+}
+
+/// What a snapshot is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// The source as it was.
+    Staging,
+    /// The source converted for EC2.
+    Converted,
+}
+
+/// How a snapshot without a parent is encrypted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Encryption<'a> {
+    /// As the account does it by default.
+    Default,
+    /// Not at all; refused where the account encrypts by default.
+    Unencrypted,
+    /// With the account's default key.
+    DefaultKey,
+    /// With the key of that ARN.
+    Key(&'a str),
+}
+
+/// Sizes of a disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) blocks: u32,
+    pub(crate) gib: i64,
+}
+
+const GIB: u64 = 1 << 30;
+
+impl Role {
+    /// The value of the tag.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Staging => "staging",
+            Self::Converted => "converted",
+        }
+    }
+}
+
+impl<'a> UploadRequest<'a> {
+    /// What can be known to be refused before anything is asked for.
+    pub(crate) fn check(&self) -> Result<Size, Error> {
+        let bad = |what: String| Err(Error::Request(what));
+        let size = self.disk.size();
+        let blocks = store::engine::disk_blocks(size).map_err(Error::of_engine)?;
+        let least = u32::try_from(size.div_ceil(GIB).max(1)).unwrap_or(u32::MAX);
+        let gib = self.volume_size.unwrap_or(least);
+        if gib < least || gib > 65_536 {
+            return bad(format!(
+                "a volume of {gib} GiB does not hold a disk of {least} GiB"
+            ));
+        }
+        if let Some((id, _)) = self.parent {
+            crate::info::check_id(id)?;
+            if self.encryption != Encryption::Default {
+                return bad("a snapshot is encrypted as its parent is".to_owned());
+            }
+        }
+        if !(10..=4320).contains(&self.timeout_minutes) {
+            let minutes = self.timeout_minutes;
+            return bad(format!(
+                "a time-out of {minutes} minutes is not within 10 and 4320"
+            ));
+        }
+        if self.description.chars().count() > tag::MAX_VALUE {
+            return bad("the description is longer than 255 characters".to_owned());
+        }
+        let tags = self.all_tags("");
+        if tags.len() > tag::MAX_TAGS {
+            return bad(format!("{} tags are more than 50", tags.len()));
+        }
+        for (at, (key, value)) in tags.iter().enumerate() {
+            let (key_len, value_len) = (key.chars().count(), value.chars().count());
+            if key_len == 0 || key_len > tag::MAX_KEY || value_len > tag::MAX_VALUE {
+                return bad(format!(
+                    "the tag {key} has a key or a value that is too long"
+                ));
+            }
+            if key.starts_with("aws:") || tags[..at].iter().any(|(other, _)| other == key) {
+                return bad(format!("the tag {key} is there twice, or AWS's own"));
+            }
+        }
+        Ok(Size {
+            blocks,
+            gib: i64::from(gib),
+        })
+    }
+
+    /// All tags of the snapshot; `source` as [`Self::source`] in hex.
+    pub(crate) fn all_tags(&self, source: &'a str) -> Vec<(&'a str, &'a str)> {
+        let mut tags = vec![
+            (tag::TOOL, tag::TOOL_VALUE),
+            (tag::MACHINE, self.machine),
+            (tag::DISK, self.disk_name),
+            (tag::ROLE, self.role.as_str()),
+            (tag::SOURCE, source),
+        ];
+        tags.extend_from_slice(self.tags);
+        tags
+    }
+
+    /// What makes this upload another one than every other.
+    pub(crate) fn source(&self, size: &Size) -> Digest {
+        let (encryption, key) = match self.encryption {
+            Encryption::Default => ("default", ""),
+            Encryption::Unencrypted => ("none", ""),
+            Encryption::DefaultKey => ("default key", ""),
+            Encryption::Key(arn) => ("key", arn),
+        };
+        let sizes = format!("{} {} {}", self.disk.size(), size.gib, self.zero_fill);
+        digest(&[
+            "rehost upload 1",
+            self.project,
+            self.machine,
+            self.disk_name,
+            self.role.as_str(),
+            self.identity,
+            self.parent.map_or("", |(id, _)| id),
+            encryption,
+            key,
+            &sizes,
+        ])
+    }
+
+    /// The client token of an attempt: the same again begins no second snapshot. All that
+    /// StartSnapshot takes is in it, for the same token with something else is a conflict.
+    pub(crate) fn token(&self, source: &Digest, attempt: u32) -> String {
+        let source = super::hex(source);
+        let numbers = format!("{attempt} {}", self.timeout_minutes);
+        let mut parts = vec![source.as_str(), &numbers, self.description];
+        for (key, value) in self.tags {
+            parts.extend([*key, *value]);
+        }
+        super::hex(&digest(&parts))
+    }
+
+    pub(crate) fn job(&self, encrypted: bool) -> Job<'a> {
+        Job {
+            disk: self.disk,
+            parent: self.parent.map(|(_, index)| index),
+            encrypted,
+            zero_fill: self.zero_fill,
+            changed: self.changed,
+        }
+    }
+}
+
+/// Over the parts with their lengths, so that no two lists of parts are alike.
+fn digest(parts: &[&str]) -> Digest {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(u64_of(part.len()).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use block::Memory;
+
+    fn request<'a>(disk: &'a Memory) -> UploadRequest<'a> {
+        UploadRequest {
+            disk,
+            parent: None,
+            volume_size: None,
+            description: "",
+            tags: &[],
+            project: "",
+            machine: "web1",
+            disk_name: "sda",
+            role: Role::Staging,
+            identity: "1",
+            encryption: Encryption::Default,
+            zero_fill: false,
+            changed: None,
+            journal_dir: Path::new("."),
+            timeout_minutes: 60,
+        }
+    }
+
+    #[test]
+    fn what_the_service_would_refuse_is_not_asked_for() {
+        let disk = Memory::new(vec![0; 1000]);
+        let good = request(&disk);
+        let size = good.check().unwrap();
+        assert_eq!((size.blocks, size.gib), (1, 1));
+        let index = Index::default();
+        let many = vec![("k", "v"); 46];
+        let bad = [
+            UploadRequest {
+                volume_size: Some(0),
+                ..good
+            },
+            UploadRequest {
+                volume_size: Some(65_537),
+                ..good
+            },
+            UploadRequest {
+                timeout_minutes: 9,
+                ..good
+            },
+            UploadRequest {
+                timeout_minutes: 4321,
+                ..good
+            },
+            UploadRequest {
+                tags: &many,
+                ..good
+            },
+            UploadRequest {
+                tags: &[("aws:x", "")],
+                ..good
+            },
+            UploadRequest {
+                tags: &[("", "")],
+                ..good
+            },
+            UploadRequest {
+                tags: &[("rehost:disk", "")],
+                ..good
+            },
+            UploadRequest {
+                parent: Some(("snap-x", &index)),
+                ..good
+            },
+            UploadRequest {
+                parent: Some(("snap-1", &index)),
+                encryption: Encryption::DefaultKey,
+                ..good
+            },
+        ];
+        for (at, request) in bad.iter().enumerate() {
+            assert!(request.check().is_err(), "{at}");
+        }
+    }
+
+    #[test]
+    fn other_words_make_another_token_but_the_same_upload() {
+        let disk = Memory::new(vec![0; 1000]);
+        let one = request(&disk);
+        let size = one.check().unwrap();
+        let source = one.source(&size);
+        let token = one.token(&source, 0);
+        assert_eq!(token.len(), 64);
+        let renamed = UploadRequest {
+            description: "x",
+            ..one
+        };
+        assert_eq!(renamed.source(&size), source);
+        assert_ne!(renamed.token(&source, 0), token);
+        assert_ne!(one.token(&source, 1), token);
+        let shifted = UploadRequest {
+            machine: "web",
+            disk_name: "1sda",
+            ..one
+        };
+        assert_ne!(shifted.source(&size), source);
+    }
+}
