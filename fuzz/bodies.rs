@@ -373,17 +373,28 @@ pub fn plan(data: &[u8]) {
     }
 }
 
-/// Manifests of a store.
+/// Manifests and indexes of a store, and ids of snapshots.
 pub fn manifest(data: &[u8]) {
     if let Ok(text) = str::from_utf8(data)
         && let Ok(id) = text.parse::<store::SnapshotId>()
     {
         assert_eq!(id.to_string(), text);
     }
+    let path = std::path::Path::new("a file");
+    if let Ok(manifest) = store::Manifest::decode(path, data) {
+        assert_eq!(manifest.encode(), data);
+    }
     if let Ok(manifest) = serde_json::from_slice::<store::Manifest>(data) {
+        // Its checksum is hardly right, whatever else it says.
+        let _ = store::Manifest::decode(path, &manifest.encode());
         let json = serde_json::to_vec(&manifest).expect("a manifest can be written");
         let again: store::Manifest = serde_json::from_slice(&json).expect("it is read");
         assert_eq!(again, manifest);
+    }
+    if let Ok(index) = store::Index::decode(path, data, 1 << 20) {
+        assert_eq!(index.encode(), data);
+        assert_eq!(index.child(index.records(), 1 << 20, true), index);
+        assert!(index.diff(&index).is_empty());
     }
 }
 

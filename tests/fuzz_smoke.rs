@@ -103,8 +103,13 @@ fn seeds_are_understood() {
     }
     let plan: convert::Plan = serde_json::from_slice(&seeds("plan")[0]).unwrap();
     assert_eq!(plan.changes.len(), 5);
-    let manifest = &seeds("manifest")[1];
-    serde_json::from_slice::<store::Manifest>(manifest).unwrap();
+    let [id, index, manifest] = &seeds("manifest")[..] else {
+        panic!("seeds are missing");
+    };
+    let path = std::path::Path::new("a seed");
+    let manifest = store::Manifest::decode(path, manifest).unwrap();
+    assert_eq!(manifest.parent.unwrap().to_string().as_bytes(), id);
+    assert_eq!(store::Index::decode(path, index, 4).unwrap().len(), 2);
     let images = seeds("qcow2").into_iter().map(|seed| (seed, Format::Qcow2));
     let disks = seeds("vmdk").into_iter();
     let disks = disks.map(|seed| (bodies::disk(&seed).unwrap(), Format::Vmdk));

@@ -4,13 +4,14 @@ use crate::exit::Partly;
 use crate::identity;
 use crate::terminal::Terminal;
 use crate::write_format::Chosen;
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use block::BlockRead;
 use image::WriteOptions;
 use serde::Serialize;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use store::Store;
+use std::time::{SystemTime, UNIX_EPOCH};
+use store::{NewSnapshot, Role, Store};
 
 /// A disk that was written.
 #[derive(Debug, Serialize)]
@@ -124,11 +125,19 @@ fn came_late(error: &image::Error) -> bool {
 pub(crate) fn write_snapshot(
     disk: &str,
     device: &dyn BlockRead,
+    role: Role,
     store: &Store,
     terminal: &Terminal,
 ) -> Result<Output> {
+    let new = NewSnapshot {
+        disk,
+        role,
+        description: disk,
+        created: now()?,
+        ..NewSnapshot::default()
+    };
     let written = store
-        .write(device, disk, &*terminal.progress, &terminal.interrupt)
+        .write(device, &new, &*terminal.progress, &terminal.interrupt)
         .with_context(|| format!("cannot store {disk}"))?;
     Ok(Output::Snapshot {
         disk: disk.to_owned(),
@@ -137,4 +146,24 @@ pub(crate) fn write_snapshot(
         blocks: written.blocks,
         new_blocks: written.new_blocks,
     })
+}
+
+/// The time, in seconds since 1970, unless the user gives it.
+fn now() -> Result<u64> {
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH);
+    match source_date_epoch()? {
+        Some(seconds) => u64::try_from(seconds).context("SOURCE_DATE_EPOCH lies before 1970"),
+        None => Ok(clock().context("the clock lies before 1970")?.as_secs()),
+    }
+}
+
+/// The time that the user gives, by the convention of reproducible builds, in seconds since 1970.
+pub(crate) fn source_date_epoch() -> Result<Option<i64>> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let Some(value) = std::env::var_os(NAME) else {
+        return Ok(None);
+    };
+    let seconds = value.to_str().and_then(|text| text.parse().ok());
+    let seconds = seconds.ok_or_else(|| anyhow!("{NAME} must be seconds since 1970"))?;
+    Ok(Some(seconds))
 }

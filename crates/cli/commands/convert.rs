@@ -12,7 +12,7 @@ use crate::terminal::{Colour, Terminal};
 use crate::write_format::{self, Chosen};
 use crate::{machine, output};
 use ::convert::{Because, Conversion, Finding, Options, Severity};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use block::BlockRead;
 use fs::Time;
 use guest::{Firmware, GuestPath};
@@ -22,7 +22,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use store::Store;
+use store::{Role, Store};
 
 /// One machine to convert.
 struct Job {
@@ -211,7 +211,9 @@ impl Target {
             Self::Files {
                 chosen, options, ..
             } => target::write_file(disk, device, path, chosen, options, terminal),
-            Self::Store(store) => target::write_snapshot(disk, device, store, terminal),
+            Self::Store(store) => {
+                target::write_snapshot(disk, device, Role::Converted, store, terminal)
+            }
         }
     }
 }
@@ -391,15 +393,10 @@ fn render(reports: &[Report], json: bool, terminal: &Terminal) -> Result<()> {
     Ok(())
 }
 
-/// The time for changed files that the user gives, by the convention of reproducible builds.
+/// The time for changed files that the user gives.
 fn source_date_epoch() -> Result<Option<Time>> {
-    const NAME: &str = "SOURCE_DATE_EPOCH";
-    let Some(value) = std::env::var_os(NAME) else {
-        return Ok(None);
-    };
-    let seconds = value.to_str().and_then(|text| text.parse().ok());
-    let seconds = seconds.ok_or_else(|| anyhow!("{NAME} must be seconds since 1970"))?;
-    Ok(Some(Time {
+    let seconds = target::source_date_epoch()?;
+    Ok(seconds.map(|seconds| Time {
         seconds,
         nanoseconds: 0,
     }))

@@ -16,7 +16,7 @@ use serde::Serialize;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use store::Store;
+use store::{Role, Store};
 
 /// What became of a disk.
 #[derive(Serialize)]
@@ -125,7 +125,9 @@ impl Target {
                     .num_threads(threads.map_or(0, NonZeroUsize::get))
                     .build()
                     .context("cannot start threads")?;
-                pool.install(|| target::write_snapshot(&disk.name, device, &store, terminal))
+                pool.install(|| {
+                    target::write_snapshot(&disk.name, device, Role::Staging, &store, terminal)
+                })
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Why a store could not be read or written.
 
-use crate::SnapshotId;
+use crate::{SinkError, SnapshotId};
 use ondisk::Interrupted;
 use std::io;
 use std::path::PathBuf;
@@ -55,6 +55,16 @@ pub enum Error {
         /// The snapshot asked for.
         id: SnapshotId,
     },
+    /// Other snapshots were made from it.
+    #[error("{id} is the parent of {child} and {others} others")]
+    HasChildren {
+        /// The snapshot that was to be removed.
+        id: SnapshotId,
+        /// One that was made from it.
+        child: SnapshotId,
+        /// How many others were.
+        others: usize,
+    },
     /// A snapshot id is `snap-` and 17 lower-case hex digits.
     #[error("{0:?} is no snapshot id")]
     BadId(String),
@@ -64,6 +74,25 @@ pub enum Error {
     /// The source could not be read.
     #[error("cannot read the disk")]
     Block(#[from] block::Error),
+    /// A block could not be put into the snapshot.
+    #[error("cannot put block {block} into the snapshot")]
+    Put {
+        /// The block: its byte on the disk, divided by [`BLOCK`](crate::BLOCK).
+        block: u32,
+        /// What the sink said.
+        source: SinkError,
+    },
+    /// An earlier run of the snapshot put a block that the disk does not have.
+    #[error(
+        "an interrupted run put block {block}, and the disk has only {disk_blocks}: it shrank since; \
+         start a new snapshot"
+    )]
+    Resume {
+        /// The block.
+        block: u32,
+        /// Blocks of the disk.
+        disk_blocks: u32,
+    },
     /// The user stopped it.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),

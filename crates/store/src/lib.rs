@@ -4,47 +4,73 @@
 //! share it. It exists from the moment its manifest has its final name; everything it needs is on
 //! disk by then.
 //!
+//! A snapshot may have a parent: the state of the same disk before. Only blocks that differ from the
+//! parent's are put, yet the index names all blocks, so a snapshot is read without its parent and
+//! outlives it.
+//!
 //! # The directory
 //! | name | content |
 //! |---|---|
-//! | `rehost-store.json` | `{"format":1}`; a directory without it is no store |
-//! | `blocks/ab/abcd….zst` | one block, compressed with zstd, under the SHA-256 of its 524,288 bytes |
+//! | `rehost-store.json` | the format, 2; a directory without it is no store |
+//! | `lock` | nothing; whoever writes or removes locks it with flock |
+//! | `blocks/ab/abcd….zst` | one block, compressed with zstd, under the SHA-256 of its 524,288 bytes; a skippable frame with the CRC-32C of the file before it |
 //! | `snapshots/ID.index` | for each block in ascending order: index (u32, little endian), SHA-256 (32 bytes) |
-//! | `snapshots/ID.json` | the manifest: [`Manifest`] |
+//! | `snapshots/ID.json` | the manifest: [`Manifest`], with its own SHA-256 |
 //!
 //! The last block of a disk whose size is no multiple of 512 KiB is padded with zeros. The id is
-//! made of the content, so the same disk gives the same id.
+//! made of the content, the parent, the machine, the disk and the role, so the same run gives the
+//! same id. Every bit of every file is under a checksum: [`Store::fsck`].
 //!
 //! ```
 //! use block::{BlockRead, Memory};
 //! use ondisk::{Interrupt, NoProgress};
-//! use store::Store;
+//! use store::{NewSnapshot, Store};
 //!
 //! let dir = tempfile::tempdir()?;
 //! let store = Store::create(&dir.path().join("store"))?;
 //! let disk = Memory::new(vec![7; 1 << 20]);
-//! let written = store.write(&disk, "web1 disk 1", &NoProgress, &Interrupt::default())?;
-//! assert_eq!((written.blocks, written.new_blocks), (2, 1));
+//! let new = NewSnapshot { machine: "web1", disk: "1", ..NewSnapshot::default() };
+//! let first = store.write(&disk, &new, &NoProgress, &Interrupt::default())?;
+//! assert_eq!((first.put_blocks, first.new_blocks), (2, 1));
 //!
-//! let snapshot = store.read(&written.id)?;
-//! assert_eq!(snapshot.size(), 1 << 20);
+//! let mut bytes = vec![7; 1 << 20];
+//! bytes[0] = 8;
+//! let disk = Memory::new(bytes);
+//! let new = NewSnapshot { parent: Some(&first.id), ..new };
+//! let second = store.write(&disk, &new, &NoProgress, &Interrupt::default())?;
+//! assert_eq!((second.blocks, second.put_blocks), (2, 1));
+//! assert_eq!(store.diff(&first.id, &second.id)?, [0..512 << 10]);
+//! assert_eq!(store.read(&second.id)?.size(), 1 << 20);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod blocks;
+mod chain;
+pub mod engine;
 mod error;
+mod files;
+mod fsck;
+mod gc;
 mod index;
+mod lock;
 mod manifest;
 mod read;
 mod write;
+mod zeros;
 
-use std::fs;
+use manifest::Marker;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
+pub use chain::Children;
+pub use engine::{Job, Outcome, SinkError, SnapshotSink};
 pub use error::Error;
-pub use manifest::{Manifest, SnapshotId};
+pub use fsck::Report;
+pub use gc::Collected;
+pub use index::{Digest, Index, Record, ZERO, linear};
+pub use manifest::{Manifest, Role, SnapshotId};
 pub use read::Snapshot;
-pub use write::Written;
+pub use write::{NewSnapshot, Written};
 
 /// Bytes of a block: what the EBS direct APIs take.
 pub const BLOCK: u64 = 512 << 10;
@@ -52,7 +78,7 @@ pub const BLOCK: u64 = 512 << 10;
 /// The largest EBS volume.
 const MAX_DISK: u64 = 64 << 40;
 /// The version of the directory's layout.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const MARKER: &str = "rehost-store.json";
 
 /// A directory of snapshots.
@@ -72,39 +98,38 @@ impl Store {
             source,
         };
         fs::create_dir_all(dir).map_err(io)?;
-        if !dir.join(MARKER).exists() {
-            for entry in fs::read_dir(dir).map_err(io)? {
-                // A creation that was killed leaves no more than the marker's temporary file.
-                let name = entry.map_err(io)?.file_name();
-                if !name.as_encoded_bytes().starts_with(b".partial-") {
-                    return Err(Error::NotAStore(dir.to_owned()));
-                }
+        let marker = dir.join(MARKER);
+        if !marker.exists() {
+            // A creation that was killed leaves no more than the marker's temporary file.
+            let foreign = |name: &String| !name.starts_with(files::PARTIAL);
+            // Somebody else may be creating it at the same time, and starts with the marker.
+            if files::names(dir)?.iter().any(foreign) && !marker.exists() {
+                return Err(Error::NotAStore(dir.to_owned()));
             }
-            manifest::write_json(&dir.join(MARKER), &manifest::Marker { format: FORMAT })?;
+            files::publish(&marker, &Marker { format: FORMAT }.encode(), true)?;
         }
         for sub in ["blocks", "snapshots"] {
             fs::create_dir_all(dir.join(sub)).map_err(io)?;
         }
+        // So that whoever may only read can lock it.
+        fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(dir.join(lock::NAME))
+            .map_err(io)?;
         Self::open(dir)
     }
 
     /// Opens the store in `dir`.
     ///
     /// # Errors
-    /// [`Error::NotAStore`] if there is none; [`Error::Format`] if it is a newer one.
+    /// [`Error::NotAStore`] if there is none; [`Error::Format`] if another version made it.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let marker = dir.join(MARKER);
         if !marker.exists() {
             return Err(Error::NotAStore(dir.to_owned()));
         }
-        let manifest::Marker { format } = manifest::read_json(&marker)?;
-        if format != FORMAT {
-            return Err(Error::Format {
-                path: marker,
-                found: format,
-                expected: FORMAT,
-            });
-        }
+        Marker::read(&marker)?;
         Ok(Self {
             dir: dir.to_owned(),
         })
@@ -118,32 +143,33 @@ impl Store {
     /// The manifests of all snapshots, by id.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Json`] for a manifest that cannot be understood.
+    /// [`Error::Io`], or as [`Manifest::decode`] for a manifest that is damaged.
     pub fn snapshots(&self) -> Result<Vec<Manifest>, Error> {
-        let dir = self.dir.join("snapshots");
-        let io = |source| Error::Io {
-            path: dir.clone(),
-            source,
-        };
         let mut manifests = Vec::new();
-        for entry in fs::read_dir(&dir).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "json")
-            {
-                manifests.push(manifest::read_json::<Manifest>(&path)?);
+        for name in files::names(&self.snapshots_dir())? {
+            if !name.ends_with(".json") {
+                continue;
+            }
+            match Manifest::read(&self.snapshots_dir().join(name)) {
+                Ok(manifest) => manifests.push(manifest),
+                // Somebody removed it a moment ago.
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
         manifests.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(manifests)
     }
 
+    fn snapshots_dir(&self) -> PathBuf {
+        self.dir.join("snapshots")
+    }
+
     fn manifest_path(&self, id: &SnapshotId) -> PathBuf {
-        self.dir.join("snapshots").join(format!("{id}.json"))
+        self.snapshots_dir().join(format!("{id}.json"))
     }
 
     fn index_path(&self, id: &SnapshotId) -> PathBuf {
-        self.dir.join("snapshots").join(format!("{id}.index"))
+        self.snapshots_dir().join(format!("{id}.index"))
     }
 }

@@ -1,11 +1,12 @@
 //! What is known about a snapshot besides its blocks.
 
-use crate::Error;
+use crate::files::{self, corrupt};
+use crate::index::hex;
+use crate::{BLOCK, Error, FORMAT, MAX_DISK};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::fmt;
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -17,6 +18,11 @@ pub struct SnapshotId(String);
 impl SnapshotId {
     const PREFIX: &str = "snap-";
     const DIGITS: usize = 17;
+
+    /// A name for something that has none yet.
+    pub(crate) fn none() -> Self {
+        Self(String::new())
+    }
 
     /// The id of the snapshot whose content has this digest, in hex.
     pub(crate) fn of_digest(hex: &str) -> Self {
@@ -58,6 +64,28 @@ impl From<SnapshotId> for String {
     }
 }
 
+/// What a snapshot is for.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// The disk as the source has it.
+    #[default]
+    Staging,
+    /// The disk as it boots on EC2.
+    Converted,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Staging => "staging",
+            Self::Converted => "converted",
+        })
+    }
+}
+
 /// What is known about a snapshot besides its blocks.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -66,19 +94,130 @@ pub struct Manifest {
     pub format: u32,
     /// The snapshot's name.
     pub id: SnapshotId,
+    /// The snapshot that this one was made from. It may have been removed since.
+    pub parent: Option<SnapshotId>,
+    /// The machine.
+    pub machine: String,
+    /// The disk among those of the machine.
+    pub disk: String,
+    /// What the snapshot is for.
+    pub role: Role,
     /// What the user calls it.
     pub description: String,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
     /// Bytes of the disk.
     pub disk_size: u64,
     /// Bytes of a block.
     pub block_size: u64,
-    /// Blocks that are not all zeros.
+    /// Blocks that are not all zeros, own and inherited.
     pub blocks: u64,
+    /// Blocks that differ from the parent's; without a parent, all that are not zeros.
+    pub put_blocks: u64,
     /// SHA-256 over the digests of these blocks in ascending order, in hex: what EBS calls a
     /// LINEAR aggregate.
     pub linear_sha256: String,
     /// SHA-256 of the index file, in hex.
     pub index_sha256: String,
+    /// SHA-256 of this manifest with nothing in this field, in hex.
+    pub manifest_sha256: String,
+}
+
+/// Most bytes of a manifest: three strings of the user and a few numbers.
+const MAX_FILE: u64 = 1 << 20;
+
+impl Manifest {
+    /// Reads what [`encode`](Self::encode) wrote; `path` is the file that an error names.
+    ///
+    /// # Errors
+    /// [`Error::Json`], [`Error::Format`] if another version wrote it, [`Error::Corrupt`] if a bit
+    /// of it changed.
+    pub fn decode(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
+        let manifest: Self = from_json(path, bytes)?;
+        if manifest.format != FORMAT {
+            return Err(Error::Format {
+                path: path.to_owned(),
+                found: manifest.format,
+                expected: FORMAT,
+            });
+        }
+        let sound = manifest.block_size == BLOCK
+            && manifest.disk_size <= MAX_DISK
+            && manifest.blocks <= manifest.disk_blocks()
+            && manifest.put_blocks <= manifest.disk_blocks();
+        if !sound {
+            return Err(corrupt(
+                path,
+                "its numbers are not those of a snapshot".to_owned(),
+            ));
+        }
+        if manifest.manifest_sha256 != manifest.sha256() || manifest.encode() != bytes {
+            return Err(corrupt(path, "its SHA-256 is not the one in it".to_owned()));
+        }
+        if manifest.id != manifest.identity() {
+            return Err(corrupt(
+                path,
+                "its id is not that of what it says".to_owned(),
+            ));
+        }
+        Ok(manifest)
+    }
+
+    /// The manifest as the bytes of its file.
+    pub fn encode(&self) -> Vec<u8> {
+        to_json(self)
+    }
+
+    /// Fills in what follows from the rest: the id and the checksum.
+    pub(crate) fn sealed(mut self) -> Self {
+        self.id = self.identity();
+        self.manifest_sha256 = self.sha256();
+        self
+    }
+
+    fn sha256(&self) -> String {
+        let mut without = self.clone();
+        without.manifest_sha256.clear();
+        hex(&Sha256::digest(without.encode()))
+    }
+
+    /// The id is made of the content, the parent and what the snapshot is of: the same run again
+    /// gives the same one, at any time.
+    fn identity(&self) -> SnapshotId {
+        SnapshotId::of_digest(&hex(&Sha256::digest(to_json(&self.named()))))
+    }
+
+    /// Whether an id that both have is no coincidence.
+    pub(crate) fn is_of_the_same(&self, other: &Self) -> bool {
+        self.named() == other.named()
+    }
+
+    fn named(&self) -> impl Serialize + PartialEq + '_ {
+        (
+            &self.parent,
+            &self.machine,
+            &self.disk,
+            self.role,
+            self.disk_size,
+            &self.index_sha256,
+        )
+    }
+
+    pub(crate) fn disk_blocks(&self) -> u64 {
+        self.disk_size.div_ceil(BLOCK)
+    }
+
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let manifest = Self::decode(path, &files::read(path, MAX_FILE)?)?;
+        let name = format!("{}.json", manifest.id);
+        if path.file_name().is_some_and(|file| *file != *name) {
+            return Err(corrupt(
+                path,
+                format!("it is the manifest of {}", manifest.id),
+            ));
+        }
+        Ok(manifest)
+    }
 }
 
 /// What makes a directory a store.
@@ -87,43 +226,40 @@ pub(crate) struct Marker {
     pub(crate) format: u32,
 }
 
-pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    serde_json::from_slice(&bytes).map_err(|source| Error::Json {
+impl Marker {
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let bytes = files::read(path, MAX_FILE)?;
+        let marker: Self = from_json(path, &bytes)?;
+        if marker.format != FORMAT {
+            return Err(Error::Format {
+                path: path.to_owned(),
+                found: marker.format,
+                expected: FORMAT,
+            });
+        }
+        if marker.encode() != bytes {
+            return Err(corrupt(path, "it is not as it was written".to_owned()));
+        }
+        Ok(marker)
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        to_json(self)
+    }
+}
+
+fn from_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|source| Error::Json {
         path: path.to_owned(),
         source,
     })
 }
 
-pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    let mut text = serde_json::to_string_pretty(value).expect("manifests hold strings and numbers");
-    text.push('\n');
-    publish(path, text.as_bytes(), true)
-}
-
-/// Writes a file that exists under its name only when it is whole; `durable` ones survive a crash.
-pub(crate) fn publish(path: &Path, content: &[u8], durable: bool) -> Result<(), Error> {
-    let io = |source| Error::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".partial-")
-        .tempfile_in(dir)
-        .map_err(io)?;
-    file.write_all(content).map_err(io)?;
-    if durable {
-        file.as_file().sync_all().map_err(io)?;
-    }
-    file.persist(path).map_err(|error| io(error.error))?;
-    if durable {
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)?;
-    }
-    Ok(())
+fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
+    // Strings and numbers always have a JSON form.
+    let mut text = serde_json::to_vec_pretty(value).expect("it holds strings and numbers");
+    text.push(b'\n');
+    text
 }
 
 #[cfg(test)]

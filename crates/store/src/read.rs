@@ -1,10 +1,12 @@
 //! A snapshot as a block device.
 
-use crate::index::{Digest, Index, hex};
-use crate::{BLOCK, Error, FORMAT, MAX_DISK, Manifest, SnapshotId, Store, manifest};
+use crate::files::{self, corrupt};
+use crate::index::{Digest, Index, RECORD, hex};
+use crate::{BLOCK, Error, Manifest, SnapshotId, Store};
 use block::{BlockRead, Extent, ExtentKind};
 use ondisk::width::{u64_of, usize_of};
 use sha2::{Digest as _, Sha256};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A snapshot as a block device: each block is checked against its digest when it is read.
@@ -23,32 +25,8 @@ impl Store {
     /// # Errors
     /// [`Error::NoSnapshot`], or [`Error::Corrupt`] if its index is not what the manifest says.
     pub fn read(&self, id: &SnapshotId) -> Result<Snapshot, Error> {
-        let path = self.manifest_path(id);
-        if !path.exists() {
-            return Err(Error::NoSnapshot {
-                store: self.dir.clone(),
-                id: id.clone(),
-            });
-        }
-        let manifest: Manifest = manifest::read_json(&path)?;
-        let sound = manifest.format == FORMAT
-            && manifest.block_size == BLOCK
-            && manifest.id == *id
-            && manifest.disk_size <= MAX_DISK;
-        if !sound {
-            let what = "it is no manifest of this snapshot that this rehost reads".to_owned();
-            return Err(Error::Corrupt { path, what });
-        }
-        let path = self.index_path(id);
-        let bytes = std::fs::read(&path).map_err(|source| Error::Io {
-            path: path.clone(),
-            source,
-        })?;
-        if hex(&Sha256::digest(&bytes)) != manifest.index_sha256 {
-            let what = "its SHA-256 is not the one in the manifest".to_owned();
-            return Err(Error::Corrupt { path, what });
-        }
-        let index = Index::decode(&path, &bytes, manifest.disk_size.div_ceil(BLOCK))?;
+        let manifest = self.manifest(id)?;
+        let index = self.index(&manifest)?;
         Ok(Snapshot {
             store: self.clone(),
             manifest,
@@ -58,10 +36,50 @@ impl Store {
     }
 }
 
+impl Store {
+    /// What is known about a snapshot.
+    ///
+    /// # Errors
+    /// [`Error::NoSnapshot`], or as [`Manifest::decode`].
+    pub fn manifest(&self, id: &SnapshotId) -> Result<Manifest, Error> {
+        let path = self.manifest_path(id);
+        match Manifest::read(&path) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Err(Error::NoSnapshot {
+                    store: self.dir.clone(),
+                    id: id.clone(),
+                })
+            }
+            result => result,
+        }
+    }
+
+    /// Reads a snapshot's index and checks it against the manifest.
+    pub(crate) fn index(&self, manifest: &Manifest) -> Result<Index, Error> {
+        let path = self.index_path(&manifest.id);
+        let bytes = files::read(&path, manifest.blocks.saturating_mul(RECORD))?;
+        if hex(&Sha256::digest(&bytes)) != manifest.index_sha256 {
+            let what = "its SHA-256 is not the one in the manifest".to_owned();
+            return Err(corrupt(&path, what));
+        }
+        let index = Index::decode(&path, &bytes, manifest.disk_blocks())?;
+        if u64_of(index.len()) != manifest.blocks {
+            let what = format!("it has {} blocks, not {}", index.len(), manifest.blocks);
+            return Err(corrupt(&path, what));
+        }
+        Ok(index)
+    }
+}
+
 impl Snapshot {
     /// What is known about it.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Which blocks it holds.
+    pub fn index(&self) -> &Index {
+        &self.index
     }
 
     /// The store it is in.
@@ -72,7 +90,7 @@ impl Snapshot {
     /// Position in the index: of the block, or of the first one behind it.
     fn find(&self, block: u64) -> Result<usize, usize> {
         self.index
-            .0
+            .records()
             .binary_search_by_key(&block, |record| u64::from(record.0))
     }
 
@@ -111,12 +129,12 @@ impl BlockRead for Snapshot {
             match self.find(at / BLOCK) {
                 Err(_) => part.fill(0),
                 Ok(found) => {
-                    let content = self.block(&self.index.0[found].1).map_err(|error| {
-                        block::Error::Format {
+                    let content = self
+                        .block(&self.index.records()[found].1)
+                        .map_err(|error| block::Error::Format {
                             offset: at,
                             source: error.into(),
-                        }
-                    })?;
+                        })?;
                     let whole = content.get(within..within + n);
                     part.copy_from_slice(whole.ok_or_else(|| block::Error::Format {
                         offset: at,
@@ -146,9 +164,11 @@ impl BlockRead for Snapshot {
                 kind: ExtentKind::Data,
             },
             Err(next) => {
-                let before = next.checked_sub(1).and_then(|at| self.index.0.get(at));
+                let before = next
+                    .checked_sub(1)
+                    .and_then(|at| self.index.records().get(at));
                 let start = before.map_or(0, |record| start_of(u64::from(record.0) + 1));
-                let after = self.index.0.get(next);
+                let after = self.index.records().get(next);
                 let end = after.map_or(size, |record| start_of(u64::from(record.0)));
                 Extent {
                     range: start..end,
@@ -166,6 +186,7 @@ impl BlockRead for Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::NewSnapshot;
     use block::Memory;
     use ondisk::{Interrupt, NoProgress};
 
@@ -179,7 +200,12 @@ mod tests {
 
     fn stored(store: &Store, disk: &Memory) -> crate::Written {
         store
-            .write(disk, "test", &NoProgress, &Interrupt::default())
+            .write(
+                disk,
+                &NewSnapshot::default(),
+                &NoProgress,
+                &Interrupt::default(),
+            )
             .unwrap()
     }
 
@@ -213,7 +239,7 @@ mod tests {
         let store = Store::create(&dir.path().join("s")).unwrap();
         let written = stored(&store, &disk());
         let snapshot = store.read(&written.id).unwrap();
-        let digest = hex(&snapshot.index.0[0].1);
+        let digest = hex(&snapshot.index.records()[0].1);
         let path = store
             .dir()
             .join("blocks")
@@ -251,7 +277,7 @@ mod tests {
         let store = Store::create(&dir.path().join("s")).unwrap();
         let interrupt = Interrupt::default();
         interrupt.set();
-        let result = store.write(&disk(), "test", &NoProgress, &interrupt);
+        let result = store.write(&disk(), &NewSnapshot::default(), &NoProgress, &interrupt);
         assert!(matches!(result, Err(Error::Interrupted(_))));
         assert!(store.snapshots().unwrap().is_empty());
     }

@@ -1,165 +1,172 @@
 //! Making a snapshot of a disk.
 
-use crate::index::{Digest, Index, hex};
-use crate::manifest::{self, Manifest, SnapshotId};
-use crate::{BLOCK, Error, FORMAT, MAX_DISK, Store};
-use block::{BlockRead, ExtentKind};
-use ondisk::width::{u64_of, usize_of};
-use ondisk::{Interrupt, Progress, Unit};
-use rayon::prelude::*;
+use crate::engine::{self, Job, SinkError, SnapshotSink};
+use crate::files::{self, corrupt, io_error};
+use crate::index::{self, Digest, hex};
+use crate::manifest::{Manifest, Role, SnapshotId};
+use crate::{BLOCK, Error, FORMAT, Snapshot, Store, ZERO};
+use block::BlockRead;
+use ondisk::width::u64_of;
+use ondisk::{Interrupt, Progress};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+/// A snapshot to be made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NewSnapshot<'a> {
+    /// The snapshot of the same store of which it inherits.
+    pub parent: Option<&'a SnapshotId>,
+    /// The machine, by a name that stays.
+    pub machine: &'a str,
+    /// The disk among those of the machine, by a name that stays.
+    pub disk: &'a str,
+    /// What it is for.
+    pub role: Role,
+    /// What the user calls it; part of no name.
+    pub description: &'a str,
+    /// When it is made, in seconds since 1970; part of no name.
+    pub created: u64,
+    /// Bytes that can differ from the parent's, in any order; everything if absent. Means nothing
+    /// without a parent.
+    pub changed: Option<&'a [Range<u64>]>,
+}
 
 /// A snapshot that was made.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Written {
     /// Its name.
     pub id: SnapshotId,
-    /// Blocks it holds: those that are not all zeros.
+    /// Blocks it holds, own and inherited: those that are not all zeros.
     pub blocks: u64,
+    /// Blocks that differ from the parent's; without a parent, as many as `blocks`.
+    pub put_blocks: u64,
     /// Blocks that the store did not hold before.
     pub new_blocks: u64,
-}
-
-/// What became of a block.
-enum Outcome {
-    Zero,
-    Put { digest: Digest, new: bool },
+    /// Bytes of the disk that were read.
+    pub read: u64,
 }
 
 impl Store {
     /// Makes a snapshot of `disk`. Holes are not read; blocks are read, hashed and compressed on
-    /// all cores, with one block in memory for each.
+    /// all cores, with one block in memory for each. Nothing is removed from the store meanwhile.
     ///
     /// # Errors
-    /// [`Error::Block`] if the disk cannot be read, [`Error::Io`] if the store cannot be written,
-    /// [`Error::Interrupted`]. No snapshot exists then; blocks that were stored stay.
+    /// [`Error::NoSnapshot`] for a parent that is not there, [`Error::Block`] if the disk cannot be
+    /// read, [`Error::Io`] if the store cannot be written, [`Error::Interrupted`]. No snapshot
+    /// exists then; blocks that were stored stay until [`gc`](Self::gc).
     pub fn write(
         &self,
         disk: &dyn BlockRead,
-        description: &str,
+        new: &NewSnapshot<'_>,
         progress: &dyn Progress,
         interrupt: &Interrupt,
     ) -> Result<Written, Error> {
-        let needed = blocks_with_data(disk)?;
-        let total = u64_of(needed.len()).saturating_mul(BLOCK);
-        let task = progress.start("storing", Unit::Bytes, Some(total));
-        let outcomes: Vec<_> = needed
-            .par_iter()
-            .map_init(
-                || vec![0; usize_of(BLOCK)],
-                |buf, index| {
-                    interrupt.check()?;
-                    let outcome = self.store_block(disk, *index, buf)?;
-                    task.advance(BLOCK);
-                    Ok((*index, outcome))
-                },
-            )
-            .collect::<Result<_, Error>>()?;
-        let mut index = Index::default();
-        // Two cores may have stored the same block at the same time.
-        let mut new_digests = BTreeSet::new();
-        for (at, outcome) in outcomes {
-            if let Outcome::Put { digest, new } = outcome {
-                index.0.push((at, digest));
-                if new {
-                    new_digests.insert(digest);
-                }
-            }
+        let _lock = self.lock_shared(interrupt)?;
+        let parent = new.parent.map(|id| self.read(id)).transpose()?;
+        let mut changed = new.changed.map(<[_]>::to_vec);
+        if let (Some(changed), Some(parent)) = (&mut changed, &parent) {
+            // What the disk has grown by is not in the parent.
+            changed.push(parent.size()..disk.size());
         }
-        let blocks = u64_of(index.0.len());
-        let new_blocks = u64_of(new_digests.len());
-        let id = self.publish(&index, disk.size(), description)?;
+        let job = Job {
+            disk,
+            parent: parent.as_ref().map(Snapshot::index),
+            encrypted: false,
+            zero_fill: false,
+            changed: changed.as_deref(),
+        };
+        let sink = Blocks {
+            store: self,
+            new: Mutex::default(),
+        };
+        let outcome = engine::run(&job, &sink, progress, interrupt).map_err(of_the_store)?;
+        let new_blocks = sink
+            .new
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let encoded = outcome.index.encode();
+        let manifest = Manifest {
+            format: FORMAT,
+            id: SnapshotId::none(),
+            parent: new.parent.cloned(),
+            machine: new.machine.to_owned(),
+            disk: new.disk.to_owned(),
+            role: new.role,
+            description: new.description.to_owned(),
+            created: new.created,
+            disk_size: disk.size(),
+            block_size: BLOCK,
+            blocks: u64_of(outcome.index.len()),
+            put_blocks: u64_of(outcome.put.len()),
+            linear_sha256: hex(&index::linear(&outcome.put)),
+            index_sha256: hex(&Sha256::digest(&encoded)),
+            manifest_sha256: String::new(),
+        };
+        let manifest = manifest.sealed();
+        interrupt.check()?;
+        self.publish(&manifest, &encoded)?;
         Ok(Written {
-            id,
-            blocks,
-            new_blocks,
+            id: manifest.id,
+            blocks: manifest.blocks,
+            put_blocks: manifest.put_blocks,
+            new_blocks: u64_of(new_blocks.len()),
+            read: outcome.read,
         })
     }
 
-    fn store_block(
-        &self,
-        disk: &dyn BlockRead,
-        index: u32,
-        buf: &mut [u8],
-    ) -> Result<Outcome, Error> {
-        let start = u64::from(index).saturating_mul(BLOCK);
-        let len = usize_of(disk.size().saturating_sub(start).min(BLOCK));
-        let (content, padding) = buf.split_at_mut(len);
-        disk.read_at(start, content)?;
-        padding.fill(0);
-        if is_zero(buf) {
-            return Ok(Outcome::Zero);
-        }
-        let digest: Digest = Sha256::digest(&*buf).into();
-        let new = self.put_block(&digest, buf)?;
-        Ok(Outcome::Put { digest, new })
-    }
-
     /// Makes the snapshot visible once everything it needs is on disk.
-    fn publish(
-        &self,
-        index: &Index,
-        disk_size: u64,
-        description: &str,
-    ) -> Result<SnapshotId, Error> {
-        let encoded = index.encode();
-        let index_sha256 = hex(&Sha256::digest(&encoded));
-        let identity = format!("{disk_size} {index_sha256}");
-        let id = SnapshotId::of_digest(&hex(&Sha256::digest(identity.as_bytes())));
-        let io = |error: rustix::io::Errno| Error::Io {
-            path: self.dir.clone(),
-            source: error.into(),
-        };
-        let dir = File::open(&self.dir).map_err(|source| Error::Io {
-            path: self.dir.clone(),
-            source,
-        })?;
+    fn publish(&self, manifest: &Manifest, index: &[u8]) -> Result<(), Error> {
+        let path = self.manifest_path(&manifest.id);
+        let there = Manifest::read(&path).ok();
+        if there
+            .as_ref()
+            .is_some_and(|there| !there.is_of_the_same(manifest))
+        {
+            return Err(corrupt(
+                &path,
+                "another snapshot has the same id".to_owned(),
+            ));
+        }
+        let dir = File::open(&self.dir).map_err(|source| io_error(&self.dir, source))?;
         // One flush for all blocks, instead of one for each.
-        rustix::fs::syncfs(&dir).map_err(io)?;
-        manifest::publish(&self.index_path(&id), &encoded, true)?;
-        let manifest = Manifest {
-            format: FORMAT,
-            id: id.clone(),
-            description: description.to_owned(),
-            disk_size,
-            block_size: BLOCK,
-            blocks: u64_of(index.0.len()),
-            linear_sha256: index.linear(),
-            index_sha256,
-        };
-        manifest::write_json(&self.manifest_path(&id), &manifest)?;
-        Ok(id)
+        rustix::fs::syncfs(&dir).map_err(|error| io_error(&self.dir, error.into()))?;
+        files::publish(&self.index_path(&manifest.id), index, true)?;
+        match there {
+            // It was made before, and keeps its time.
+            Some(_) => Ok(()),
+            None => files::publish(&path, &manifest.encode(), true),
+        }
     }
 }
 
-/// Blocks that hold a byte of a data extent, ascending.
-fn blocks_with_data(disk: &dyn BlockRead) -> Result<Vec<u32>, Error> {
-    if u32::try_from(disk.size().div_ceil(BLOCK)).is_err() || disk.size() > MAX_DISK {
-        return Err(Error::TooLarge(disk.size()));
-    }
-    let mut blocks = Vec::new();
-    for extent in disk.extents() {
-        let extent = extent?;
-        if extent.kind == ExtentKind::Zero {
-            continue;
-        }
-        let first = extent.range.start / BLOCK;
-        let last = extent.range.end.saturating_sub(1) / BLOCK;
-        for block in first..=last {
-            let block = u32::try_from(block).expect("the disk was checked to have fewer blocks");
-            if blocks.last() != Some(&block) {
-                blocks.push(block);
-            }
-        }
-    }
-    Ok(blocks)
+/// Puts blocks into a store.
+struct Blocks<'s> {
+    store: &'s Store,
+    /// What the store did not hold. Two cores may store the same block at the same time.
+    new: Mutex<BTreeSet<Digest>>,
 }
 
-/// Whether a block holds zeros alone; written so that it compiles to wide words.
-fn is_zero(block: &[u8]) -> bool {
-    let (words, rest) = block.as_chunks::<256>();
-    let zero = |word: &[u8; 256]| word.iter().fold(0, |all, byte| all | byte) == 0;
-    words.iter().all(zero) && rest.iter().all(|byte| *byte == 0)
+impl SnapshotSink for Blocks<'_> {
+    fn put(&self, _: u32, digest: Digest, content: Vec<u8>) -> Result<(), SinkError> {
+        // Zeros need no block: what is not in the index is zeros.
+        if digest != ZERO && self.store.put_block(&digest, &content)? {
+            let mut new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
+            new.insert(digest);
+        }
+        Ok(())
+    }
+}
+
+/// What the sink above said is an error of the store already.
+fn of_the_store(error: Error) -> Error {
+    match error {
+        Error::Put { block, source } => match source.downcast() {
+            Ok(error) => *error,
+            Err(source) => Error::Put { block, source },
+        },
+        error => error,
+    }
 }

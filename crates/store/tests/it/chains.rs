@@ -1,0 +1,203 @@
+//! Snapshots and their parents.
+
+use crate::support::{content, write};
+use block::Memory;
+use ondisk::width::usize_of;
+use ondisk::{Interrupt, NoProgress};
+use store::{BLOCK, Children, Error, NewSnapshot, Role, Store};
+
+fn disk(blocks: &[u8]) -> Memory {
+    let block = |byte: &u8| vec![*byte; usize_of(BLOCK)];
+    Memory::new(blocks.iter().flat_map(block).collect())
+}
+
+#[test]
+fn an_id_is_that_of_the_run_and_not_of_the_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path()).unwrap();
+    let disk = disk(&[1, 0, 2]);
+    let new = NewSnapshot {
+        machine: "web1",
+        disk: "1",
+        created: 10,
+        description: "first",
+        ..NewSnapshot::default()
+    };
+    let id = write(&store, &disk, &new).id;
+    let later = NewSnapshot {
+        created: 11,
+        description: "again",
+        ..new
+    };
+    assert_eq!(write(&store, &disk, &later).id, id);
+    let manifest = store.manifest(&id).unwrap();
+    assert_eq!((manifest.created, &*manifest.description), (10, "first"));
+    let others = [
+        NewSnapshot {
+            machine: "web2",
+            ..new
+        },
+        NewSnapshot { disk: "2", ..new },
+        // Names that only look alike when they are joined.
+        NewSnapshot {
+            machine: "web",
+            disk: "11",
+            ..new
+        },
+        NewSnapshot {
+            role: Role::Converted,
+            ..new
+        },
+        NewSnapshot {
+            parent: Some(&id),
+            ..new
+        },
+    ];
+    for other in &others {
+        let written = write(&store, &disk, other);
+        assert_eq!(written.new_blocks, 0);
+        assert_eq!(write(&store, &disk, other).id, written.id);
+    }
+    let mut all: Vec<_> = store
+        .snapshots()
+        .unwrap()
+        .into_iter()
+        .map(|one| one.id)
+        .collect();
+    all.dedup();
+    assert_eq!(all.len(), 6);
+}
+
+#[test]
+fn the_latest_is_the_end_of_the_chain_whatever_the_clock_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path()).unwrap();
+    let latest = |disk, role| {
+        let latest = store.latest("web1", disk, role).unwrap();
+        latest.map(|manifest| manifest.id)
+    };
+    let new = NewSnapshot {
+        machine: "web1",
+        disk: "1",
+        created: 1000,
+        ..NewSnapshot::default()
+    };
+    assert_eq!(latest("1", Role::Staging), None);
+    let first = write(&store, &disk(&[1, 1]), &new).id;
+    let next = NewSnapshot {
+        created: 5,
+        parent: Some(&first),
+        ..new
+    };
+    let second = write(&store, &disk(&[1, 2]), &next).id;
+    let converted = NewSnapshot {
+        role: Role::Converted,
+        parent: Some(&second),
+        ..next
+    };
+    let converted = write(&store, &disk(&[3, 2]), &converted).id;
+    write(
+        &store,
+        &disk(&[3, 2]),
+        &NewSnapshot {
+            machine: "web2",
+            ..new
+        },
+    );
+    assert_eq!(latest("1", Role::Staging), Some(second.clone()));
+    assert_eq!(latest("1", Role::Converted), Some(converted.clone()));
+    assert_eq!(latest("2", Role::Staging), None);
+    let children = store.children(&second).unwrap();
+    assert_eq!(children.len(), 1);
+    assert_eq!(children[0].id, converted);
+    // Of two branches the later one counts.
+    let branch = NewSnapshot { created: 6, ..next };
+    let branch = write(&store, &disk(&[9, 9]), &branch).id;
+    assert_eq!(latest("1", Role::Staging), Some(branch));
+}
+
+#[test]
+fn a_child_outlives_its_parent_and_loses_no_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path()).unwrap();
+    let (progress, interrupt) = (NoProgress, Interrupt::default());
+    let new = NewSnapshot::default();
+    let first = write(&store, &disk(&[1, 2, 3]), &new).id;
+    let child = NewSnapshot {
+        parent: Some(&first),
+        ..new
+    };
+    let second = write(&store, &disk(&[1, 0, 4]), &child);
+    assert_eq!(
+        (second.blocks, second.put_blocks, second.new_blocks),
+        (2, 2, 1)
+    );
+    let refused = store.remove(&first, Children::Refuse, &interrupt);
+    assert!(matches!(refused, Err(Error::HasChildren { .. })));
+    store.remove(&first, Children::Keep, &interrupt).unwrap();
+    let gone = store.remove(&first, Children::Keep, &interrupt);
+    assert!(matches!(gone, Err(Error::NoSnapshot { .. })));
+    assert!(matches!(store.read(&first), Err(Error::NoSnapshot { .. })));
+    let orphan = store.write(&disk(&[1]), &child, &progress, &interrupt);
+    assert!(matches!(orphan, Err(Error::NoSnapshot { .. })));
+
+    let collected = store.gc(&progress, &interrupt).unwrap();
+    assert_eq!(
+        (collected.blocks, collected.kept, collected.leftovers),
+        (2, 2, 0)
+    );
+    assert!(collected.bytes > 0);
+    let source = disk(&[1, 0, 4]);
+    assert_eq!(content(&store, &second.id), source.bytes());
+    assert_eq!(store.manifest(&second.id).unwrap().parent, Some(first));
+    let report = store.fsck(&progress, &interrupt).unwrap();
+    assert!(report.is_sound(), "{:?}", report.problems);
+    assert_eq!(
+        (report.snapshots, report.blocks, report.unneeded),
+        (1, 2, 0)
+    );
+    store
+        .remove(&second.id, Children::Refuse, &interrupt)
+        .unwrap();
+    assert_eq!(store.gc(&progress, &interrupt).unwrap().blocks, 2);
+}
+
+#[test]
+fn what_killed_runs_left_is_collected_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path()).unwrap();
+    let id = write(&store, &disk(&[1, 2]), &NewSnapshot::default()).id;
+    let block = crate::support::files(&dir.path().join("blocks"));
+    let leftovers = [
+        dir.path().join(".partial-a"),
+        dir.path().join("snapshots/.partial-b"),
+        dir.path().join("snapshots/snap-00000000000000000.index"),
+        block[0].with_file_name(".partial-c"),
+    ];
+    for path in &leftovers {
+        std::fs::write(path, "x").unwrap();
+    }
+    let precious = dir.path().join("snapshots/precious.txt");
+    std::fs::write(&precious, "x").unwrap();
+    let collected = store.gc(&NoProgress, &Interrupt::default()).unwrap();
+    assert_eq!((collected.leftovers, collected.bytes), (4, 4));
+    assert_eq!((collected.blocks, collected.kept), (0, 2));
+    assert!(leftovers.iter().all(|path| !path.exists()) && precious.exists());
+    assert_eq!(content(&store, &id), disk(&[1, 2]).bytes());
+}
+
+#[test]
+fn a_store_of_another_version_is_refused_by_its_number() {
+    let dir = tempfile::tempdir().unwrap();
+    Store::create(dir.path()).unwrap();
+    std::fs::write(dir.path().join("rehost-store.json"), "{\"format\":1}").unwrap();
+    let error = Store::open(dir.path()).unwrap_err();
+    assert!(matches!(
+        error,
+        Error::Format {
+            found: 1,
+            expected: 2,
+            ..
+        }
+    ));
+}
