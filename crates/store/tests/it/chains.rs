@@ -201,3 +201,32 @@ fn a_store_of_another_version_is_refused_by_its_number() {
         }
     ));
 }
+
+#[test]
+fn what_did_not_change_needs_no_snapshot_if_that_is_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path()).unwrap();
+    let new = NewSnapshot {
+        only_if_changed: true,
+        ..NewSnapshot::default()
+    };
+    let first = write(&store, &disk(&[1, 0]), &new);
+    assert!(first.made, "there is no parent to stand for it");
+    let new = NewSnapshot {
+        parent: Some(&first.id),
+        ..new
+    };
+    let same = write(&store, &disk(&[1, 0]), &new);
+    assert_eq!((&same.id, same.made, same.blocks), (&first.id, false, 1));
+    assert_eq!(store.snapshots().unwrap().len(), 1);
+    // A disk that grew by zeros is another one.
+    let grown = write(&store, &disk(&[1, 0, 0]), &new);
+    assert_eq!((grown.made, grown.put_blocks), (true, 0));
+    assert_ne!(grown.id, first.id);
+    assert!(!write(&store, &disk(&[1, 0, 0]), &new).made);
+    let wanted = NewSnapshot {
+        only_if_changed: false,
+        ..new
+    };
+    assert!(write(&store, &disk(&[1, 0]), &wanted).made);
+}
