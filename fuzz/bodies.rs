@@ -380,7 +380,7 @@ pub fn manifest(data: &[u8]) {
     {
         assert_eq!(id.to_string(), text);
     }
-    let path = std::path::Path::new("a file");
+    let path = Path::new("a file");
     if let Ok(manifest) = store::Manifest::decode(path, data) {
         assert_eq!(manifest.encode(), data);
     }

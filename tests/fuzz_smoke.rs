@@ -106,7 +106,7 @@ fn seeds_are_understood() {
     let [id, index, manifest] = &seeds("manifest")[..] else {
         panic!("seeds are missing");
     };
-    let path = std::path::Path::new("a seed");
+    let path = Path::new("a seed");
     let manifest = store::Manifest::decode(path, manifest).unwrap();
     assert_eq!(manifest.parent.unwrap().to_string().as_bytes(), id);
     assert_eq!(store::Index::decode(path, index, 4).unwrap().len(), 2);
