@@ -139,9 +139,11 @@ impl Store {
         interrupt: &Interrupt,
     ) -> Result<Vec<Digest>, Error> {
         let mut present = vec![false; needed.digests().len()];
-        let total = u64_of(present.len());
-        let task = progress.start("checking", Unit::Items, Some(total));
-        for name in files::names(&self.blocks_dir())? {
+        let names = files::names(&self.blocks_dir())?;
+        let task = progress.start("checking", Unit::Items, Some(u64_of(names.len())));
+        for name in names {
+            // Blocks lie in directories by their first byte, evenly.
+            task.advance(1);
             let dir = self.blocks_dir().join(&name);
             if name.starts_with(files::PARTIAL) {
                 continue;
@@ -166,9 +168,7 @@ impl Store {
                     .par_iter()
                     .map(|(path, digest)| {
                         interrupt.check()?;
-                        let result = blocks::check(path, digest);
-                        task.advance(1);
-                        result
+                        blocks::check(path, digest)
                     })
                     .collect();
                 for ((_, digest), result) in batch.iter().zip(results) {

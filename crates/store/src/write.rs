@@ -1,10 +1,9 @@
 //! Making a snapshot of a disk.
 
-use crate::engine::{self, Job, SinkError, SnapshotSink};
 use crate::files::{self, corrupt, io_error};
 use crate::index::{self, Digest, hex};
 use crate::manifest::{Manifest, Role, SnapshotId};
-use crate::{BLOCK, Error, FORMAT, Snapshot, Store, ZERO};
+use crate::{BLOCK, Error, FORMAT, Job, SinkError, Snapshot, SnapshotSink, Store, ZERO, engine};
 use block::BlockRead;
 use ondisk::width::u64_of;
 use ondisk::{Interrupt, Progress};

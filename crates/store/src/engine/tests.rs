@@ -1,7 +1,9 @@
 use super::*;
+use crate::{Digest, SinkError};
 use block::{Extent, ExtentKind, Memory};
 use ondisk::NoProgress;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Mutex;
 
 /// A disk of blocks that each hold one byte, over and over; `None` is a hole.
@@ -274,6 +276,22 @@ fn what_is_decompressed_at_once_is_read_at_once() {
         reads.sort_by_key(|range| range.start);
         assert_eq!(reads, expected, "{granule}");
     }
+}
+
+#[test]
+fn the_end_of_the_disk_is_followed_by_zeros_whatever_the_buffer_held() {
+    let mut disk = disk(&[Some(1), Some(2)]);
+    disk.size -= 100;
+    let unit = Unit {
+        blocks: 0..2,
+        seen: Seen::Data,
+        advance: 0,
+    };
+    let mut buf = vec![9; usize_of(3 * BLOCK)];
+    assert_eq!(unit.read(&disk, &mut buf).unwrap(), 2 * BLOCK - 100);
+    let (content, padding) = buf.split_at(usize_of(2 * BLOCK - 100));
+    assert_eq!((content[0], content.last()), (1, Some(&2)));
+    assert_eq!(padding, [0; 100]);
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! Which blocks of a disk must be looked at.
 
-use super::Job;
 use crate::index::Record;
-use crate::{BLOCK, Error};
+use crate::{BLOCK, Error, Job};
 use block::ExtentKind;
 use std::ops::Range;
 

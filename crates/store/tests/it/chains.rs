@@ -230,3 +230,19 @@ fn what_did_not_change_needs_no_snapshot_if_that_is_wanted() {
     };
     assert!(write(&store, &disk(&[1, 0]), &wanted).made);
 }
+
+#[test]
+fn what_a_disk_has_grown_by_has_changed_whatever_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path()).unwrap();
+    let parent = write(&store, &disk(&[1]), &NewSnapshot::default()).id;
+    let told = NewSnapshot {
+        parent: Some(&parent),
+        changed: Some(&[]),
+        ..NewSnapshot::default()
+    };
+    // That the first block differs is not told, so it is not looked at.
+    let written = write(&store, &disk(&[9, 0, 2]), &told);
+    assert_eq!((written.put_blocks, written.read), (1, 2 * BLOCK));
+    assert_eq!(content(&store, &written.id), disk(&[1, 0, 2]).bytes());
+}
