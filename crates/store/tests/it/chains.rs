@@ -246,3 +246,19 @@ fn what_a_disk_has_grown_by_has_changed_whatever_is_told() {
     assert_eq!((written.put_blocks, written.read), (1, 2 * BLOCK));
     assert_eq!(content(&store, &written.id), disk(&[1, 0, 2]).bytes());
 }
+
+#[test]
+fn a_store_that_was_only_begun_is_empty_and_is_not_collected() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path()).unwrap();
+    let first = write(&store, &disk(&[1]), &NewSnapshot::default());
+    std::fs::remove_dir_all(dir.path().join("snapshots")).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert!(store.snapshots().unwrap().is_empty());
+    // Nor is what the blocks are for known when the directory was lost.
+    let (progress, interrupt) = (NoProgress, Interrupt::default());
+    assert!(store.gc(&progress, &interrupt).is_err());
+    let store = Store::create(dir.path()).unwrap();
+    let again = write(&store, &disk(&[1]), &NewSnapshot::default());
+    assert_eq!((again.id, again.new_blocks), (first.id, 0));
+}
