@@ -284,6 +284,13 @@ fn no_disk_of_a_set_stays_alone() {
     assert_eq!(second.lines().nth(1), first.lines().nth(1));
     both(&bad).failed(4);
     assert_eq!(list(&store).len(), 3);
+    // Nor does one of a machine that is converted.
+    let os = phony(&["debian12"]);
+    let said = rehost!["convert", &os, &bad, "-o", &store].failed(4);
+    assert!(said.contains("cannot store"), "{said}");
+    assert_eq!(list(&store).len(), 3);
+    rehost!["convert", &os, &whole, "-o", &store].ok();
+    assert_eq!(list(&store).len(), 5);
     rehost!["snapshots", "fsck", &store].ok();
 }
 
