@@ -1,10 +1,13 @@
 //! The command line.
 
 mod images;
+mod snapshots;
 
 pub(crate) use images::{
-    Codec, CompareArgs, CopyArgs, DiskArgs, FormatArgs, InfoArgs, MapArgs, Subformat, ToFormat,
+    Codec, CompareArgs, CopyArgs, DiskArgs, FormatArgs, InfoArgs, MapArgs, PairArgs, Subformat,
+    ToFormat,
 };
+pub(crate) use snapshots::{DiffArgs, ReplicateArgs, SnapshotsCommand};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
@@ -41,6 +44,7 @@ Examples:
   rehost convert a.vmdk b.vmdk           convert a machine of two disks into the local store
   rehost convert --each *.vmdk -o out/   convert several machines of one disk each
   rehost copy web1.vmdk web1.qcow2       the same disk in another format
+  rehost replicate web1.vmdk --to store:/srv/rehost     keep what changed since the last time
 
 Exit status:
     0  done; `plan --check`: nothing to change; `compare`: equal
@@ -48,7 +52,8 @@ Exit status:
     2  the command line is wrong
     3  `plan --check`: there are changes to make; `compare`: the disks differ
     4  the source is damaged, or holds something that is not supported; `copy --salvage`: the
-       copy was made, but not all of the source could be read
+       copy was made, but not all of the source could be read; `snapshots fsck`: the store is
+       damaged
     5  the guest cannot be converted as asked; nothing was written
   130  interrupted; nothing was published
 
@@ -116,6 +121,28 @@ pub(crate) enum Command {
         after_help = "Examples:\n  rehost compare web1.vmdk web1.qcow2 && echo equal\n  rehost compare --strict --json web1.qcow2 store:/srv/rehost#snap-0123456789abcdef0\n\nExit status: 0 equal, 3 different, others as for every command."
     )]
     Compare(CompareArgs),
+    /// List the ranges in which two disks differ
+    ///
+    /// Two snapshots of one store are compared by their indexes, and no block is read; other disks
+    /// are read where they hold data. Ranges are whole blocks of 512 KiB. Which files of the guest
+    /// they belong to is not said.
+    #[command(
+        after_help = "Examples:\n  rehost diff store:/srv/rehost#snap-0123456789abcdef0 store:/srv/rehost#snap-00fedcba987654321\n  rehost diff --json monday.qcow2 tuesday.qcow2 > changed.json\n\nExit status: 0 whether they differ or not; `compare` tells that. Others as for every command."
+    )]
+    Diff(DiffArgs),
+    /// Take a snapshot of a machine's disks that holds only what changed since the last one
+    ///
+    /// The last snapshot of the same machine and disk becomes the parent; blocks of 512 KiB that are
+    /// as it has them are not stored again. If nothing changed, there is no new snapshot, and the
+    /// last one stands for the disk. If one disk fails, no new snapshot of the others stays. The
+    /// ids are printed, a line for each disk.
+    #[command(
+        after_help = "Examples:\n  rehost replicate web1.vmdk --to store:/srv/rehost\n  rehost replicate /dev/vg/web1-snap /dev/vg/data-snap --machine web1 --to store:/srv/rehost\n  rehost replicate web1.qcow2 --to store:/srv/rehost --every 3m\n  rehost replicate web1.raw --changed changed.txt --to store:/srv/rehost"
+    )]
+    Replicate(ReplicateArgs),
+    /// Look at the snapshots of a store, remove and check them
+    #[command(subcommand)]
+    Snapshots(SnapshotsCommand),
     /// List the conversion rules
     Rules(RulesArgs),
     /// List a directory of the guest

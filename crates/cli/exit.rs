@@ -19,9 +19,10 @@ const GUEST: u8 = 5;
 pub(crate) fn report(error: &Error, terminal: &Terminal) -> ExitCode {
     let status = status(error);
     if status == INTERRUPTED {
-        let what = error
-            .downcast_ref::<Partly>()
-            .map_or_else(|| "nothing was published".to_owned(), ToString::to_string);
+        let partly = error.downcast_ref::<Partly>().map(ToString::to_string);
+        let kept = error.downcast_ref::<Kept>().map(ToString::to_string);
+        let what = partly.or(kept);
+        let what = what.unwrap_or_else(|| "nothing was published".to_owned());
         eprintln!("rehost: interrupted; {what}");
         return status.into();
     }
@@ -116,6 +117,16 @@ pub(crate) struct Partly(pub(crate) PathBuf);
 impl std::fmt::Display for Partly {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} may hold a part of the disk now", self.0.display())
+    }
+}
+
+/// What was made before the work ended stays.
+#[derive(Debug)]
+pub(crate) struct Kept;
+
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the snapshots that were printed stay")
     }
 }
 

@@ -56,6 +56,25 @@ pub(crate) fn is_one_of<P: AsRef<Path>>(path: &Path, files: &[P]) -> bool {
         .any(|file| below.contains(&file) || kernel.with_all_below(file).contains(&identity))
 }
 
+/// Whether a path leads to a device, to one that holds its bytes, or to one whose bytes it holds:
+/// a disk and its partitions, the disks below a logical volume, a loop device and its file.
+pub(crate) fn shares_bytes_with(path: &Path, rdev: u64) -> bool {
+    let kernel = Kernel::default();
+    let device = Identity::BlockDevice { rdev };
+    Identity::of(path).is_some_and(|identity| {
+        kernel.with_all_below(identity).contains(&device)
+            || kernel.with_all_below(device).contains(&identity)
+    })
+}
+
+/// The number of the block device at a path.
+pub(crate) fn block_device(path: &Path) -> Option<u64> {
+    match Identity::of(path)? {
+        Identity::BlockDevice { rdev } => Some(rdev),
+        Identity::File { .. } => None,
+    }
+}
+
 /// What the kernel says about the devices it knows.
 #[derive(Debug)]
 struct Kernel {
@@ -119,7 +138,7 @@ impl Kernel {
 }
 
 /// The number of a device, as the kernel writes it: `MAJOR:MINOR`.
-fn number(text: &str) -> Option<u64> {
+pub(crate) fn number(text: &str) -> Option<u64> {
     let (major, minor) = text.split_once(':')?;
     Some(rustix::fs::makedev(
         major.parse().ok()?,

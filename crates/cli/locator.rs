@@ -64,7 +64,25 @@ fn stem_of(path: &Path) -> String {
     )
 }
 
+impl Source {
+    /// A snapshot, where nothing else is meant.
+    pub(crate) fn snapshot(text: &str) -> Result<(PathBuf, SnapshotId)> {
+        match Self::parse(text)? {
+            Self::Snapshot { store, id } => Ok((store, id)),
+            Self::File(_) => bail!("{text}: name a snapshot as store:DIR#SNAPSHOT"),
+        }
+    }
+}
+
 impl Destination {
+    /// A store, where nothing else is meant.
+    pub(crate) fn store(text: &str) -> Result<PathBuf> {
+        match Self::parse(text)? {
+            Self::Store(dir) => Ok(dir),
+            Self::Path(_) => bail!("{text}: name a store as store:DIR"),
+        }
+    }
+
     pub(crate) fn parse(text: &str) -> Result<Self> {
         Ok(match text.strip_prefix(STORE) {
             Some(dir) if dir.contains('#') => {
@@ -93,5 +111,8 @@ mod tests {
             Destination::Store("x".into())
         );
         assert!(Destination::parse("store:x#snap-0123456789abcdef0").is_err());
+        assert_eq!(Destination::store("store:x").unwrap(), Path::new("x"));
+        assert!(Destination::store("x").is_err());
+        assert!(Source::snapshot("x.raw").is_err());
     }
 }

@@ -2,11 +2,15 @@
 
 mod args;
 mod blueprint;
+mod changed;
 mod commands;
+mod date;
+mod duration;
 mod exit;
 mod identity;
 mod locator;
 mod machine;
+mod mounted;
 mod output;
 mod progress;
 mod size;

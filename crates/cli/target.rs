@@ -7,11 +7,12 @@ use crate::write_format::Chosen;
 use anyhow::{Context, Error, Result, anyhow, bail};
 use block::BlockRead;
 use image::WriteOptions;
+use ondisk::Interrupt;
 use serde::Serialize;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use store::{NewSnapshot, Role, Store};
+use store::{Children, NewSnapshot, SnapshotId, Store};
 
 /// A disk that was written.
 #[derive(Debug, Serialize)]
@@ -29,9 +30,20 @@ pub(crate) enum Output {
     Snapshot {
         disk: String,
         store: PathBuf,
-        id: String,
+        id: SnapshotId,
+        /// The snapshot of which it inherits.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        parent: Option<SnapshotId>,
+        /// Blocks that are not zeros, own and inherited.
         blocks: u64,
+        /// Blocks that differ from the parent's.
+        put_blocks: u64,
+        /// Blocks that the store did not hold before.
         new_blocks: u64,
+        /// Bytes of the disk that were read.
+        read: u64,
+        /// Whether it was not there before.
+        made: bool,
     },
 }
 
@@ -40,16 +52,27 @@ impl Output {
     pub(crate) fn line(&self) -> String {
         match self {
             Self::File { path, .. } => path.display().to_string(),
-            Self::Snapshot { id, .. } => id.clone(),
+            Self::Snapshot { id, .. } => id.to_string(),
         }
     }
 
-    /// Takes back a file that was published a moment ago.
+    /// Takes back what was made a moment ago; a snapshot, once nobody else writes to its store.
     pub(crate) fn remove(&self) {
-        if let Self::File { path, .. } = self
-            && let Err(error) = std::fs::remove_file(path)
-        {
-            tracing::warn!(path = %path.display(), %error, "cannot be removed");
+        match self {
+            Self::File { path, .. } => {
+                if let Err(error) = std::fs::remove_file(path) {
+                    tracing::warn!(path = %path.display(), %error, "cannot be removed");
+                }
+            }
+            Self::Snapshot { made: false, .. } => {}
+            Self::Snapshot { store, id, .. } => {
+                // The user may have interrupted the work, and this is what has to be done then.
+                let removed = Store::open(store)
+                    .and_then(|store| store.remove(id, Children::Refuse, &Interrupt::default()));
+                if let Err(error) = removed {
+                    tracing::warn!(%id, %error, "cannot be removed");
+                }
+            }
         }
     }
 }
@@ -121,20 +144,18 @@ fn came_late(error: &image::Error) -> bool {
     }
 }
 
-/// Makes a snapshot of a disk.
+/// Makes a snapshot of a disk; what is `new` about it but for the time, and `disk` in messages.
 pub(crate) fn write_snapshot(
     disk: &str,
     device: &dyn BlockRead,
-    role: Role,
+    new: &NewSnapshot<'_>,
     store: &Store,
     terminal: &Terminal,
 ) -> Result<Output> {
     let new = NewSnapshot {
-        disk,
-        role,
         description: disk,
         created: now()?,
-        ..NewSnapshot::default()
+        ..*new
     };
     let written = store
         .write(device, &new, &*terminal.progress, &terminal.interrupt)
@@ -142,9 +163,13 @@ pub(crate) fn write_snapshot(
     Ok(Output::Snapshot {
         disk: disk.to_owned(),
         store: store.dir().to_owned(),
-        id: written.id.to_string(),
+        id: written.id,
+        parent: new.parent.cloned(),
         blocks: written.blocks,
+        put_blocks: written.put_blocks,
         new_blocks: written.new_blocks,
+        read: written.read,
+        made: written.made,
     })
 }
 

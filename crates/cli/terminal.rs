@@ -54,6 +54,11 @@ impl Terminal {
         colour.paint(text, self.colour_out)
     }
 
+    /// Whether stdout shows more than plain letters.
+    pub(crate) fn shows_shades(&self) -> bool {
+        self.colour_out
+    }
+
     /// Text for stderr in a colour, where colours are wanted.
     pub(crate) fn paint_err(&self, colour: Colour, text: &str) -> String {
         colour.paint(text, self.colour_err)

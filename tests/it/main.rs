@@ -9,6 +9,7 @@ mod hostile;
 mod images;
 mod packages;
 mod several_disks;
+mod snapshots;
 mod space;
 mod stale;
 mod support;

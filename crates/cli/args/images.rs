@@ -157,8 +157,9 @@ pub(crate) struct MapArgs {
     pub(crate) json: bool,
 }
 
+/// Two disks to compare.
 #[derive(Args, Debug)]
-pub(crate) struct CompareArgs {
+pub(crate) struct PairArgs {
     /// An image file, a block device, - for a raw disk from stdin, or store:DIR#SNAPSHOT
     #[arg(value_name = "A", value_hint = ValueHint::FilePath)]
     pub(crate) left: String,
@@ -186,6 +187,12 @@ pub(crate) struct CompareArgs {
     /// Also open files that an image names if they are below DIR; else only beside the image
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) allow_path: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompareArgs {
+    #[command(flatten)]
+    pub(crate) pair: PairArgs,
     /// Disks of different sizes differ, even if only zeros follow
     #[arg(long)]
     pub(crate) strict: bool,
@@ -194,7 +201,7 @@ pub(crate) struct CompareArgs {
     pub(crate) json: bool,
 }
 
-impl CompareArgs {
+impl PairArgs {
     /// How each of the two is opened.
     pub(crate) fn disks(&self) -> [DiskArgs; 2] {
         let disk = |format: &Option<String>, snapshot: &Option<String>, disk| DiskArgs {

@@ -1,9 +1,9 @@
 //! `rehost compare`
 
-use crate::args::CompareArgs;
+use crate::args::{CompareArgs, DiskArgs, PairArgs};
 use crate::exit::DIFFERENT;
 use crate::output;
-use crate::source::{self, Purpose};
+use crate::source::{self, Disk, Purpose};
 use crate::terminal::Terminal;
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -34,15 +34,7 @@ enum Difference {
 }
 
 pub(super) fn run(args: &CompareArgs, terminal: &Terminal) -> Result<ExitCode> {
-    let [left_args, right_args] = args.disks();
-    let left = source::open_one(&args.left, &left_args, Purpose::Look, "--disk-a", terminal)?;
-    let right = source::open_one(
-        &args.right,
-        &right_args,
-        Purpose::Look,
-        "--disk-b",
-        terminal,
-    )?;
+    let [left, right] = open_pair(&args.pair, terminal)?;
     let (left_device, right_device) = (left.device(), right.device());
     let side = |name, size| Side {
         name,
@@ -59,8 +51,9 @@ pub(super) fn run(args: &CompareArgs, terminal: &Terminal) -> Result<ExitCode> {
     } else {
         let (progress, interrupt) = (&*terminal.progress, &terminal.interrupt);
         let found = image::compare(&*left_device, &*right_device, progress, interrupt);
-        let found =
-            found.with_context(|| format!("cannot compare {} with {}", args.left, args.right))?;
+        let found = found.with_context(|| {
+            format!("cannot compare {} with {}", args.pair.left, args.pair.right)
+        })?;
         found.map(|found| Difference::Byte {
             offset: found.offset,
             left: found.left,
@@ -75,6 +68,18 @@ pub(super) fn run(args: &CompareArgs, terminal: &Terminal) -> Result<ExitCode> {
     }
     let status = if report.equal { 0 } else { DIFFERENT };
     Ok(status.into())
+}
+
+/// Opens both disks.
+pub(super) fn open_pair(args: &PairArgs, terminal: &Terminal) -> Result<[Disk; 2]> {
+    let [left, right] = args.disks();
+    let open = |text, disk: &DiskArgs, option| {
+        source::open_one(text, disk, Purpose::Look, option, terminal)
+    };
+    Ok([
+        open(&args.left, &left, "--disk-a")?,
+        open(&args.right, &right, "--disk-b")?,
+    ])
 }
 
 impl Report {

@@ -4,7 +4,7 @@ use super::options;
 use crate::args::ConvertArgs;
 use crate::blueprint::{Blueprint, BootMode};
 use crate::exit::Unconvertible;
-use crate::locator::Destination;
+use crate::locator::{Destination, Source};
 use crate::machine::Opened;
 use crate::source::Purpose;
 use crate::target::{self, Output};
@@ -20,13 +20,17 @@ use image::WriteOptions;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use store::{Role, Store};
+use std::sync::{Mutex, PoisonError};
+use store::{NewSnapshot, Role, Snapshot, Store};
 
 /// One machine to convert.
 struct Job {
     name: String,
+    /// The machine in a store.
+    machine: String,
     images: Vec<String>,
     options: Options,
     boot: BootMode,
@@ -72,16 +76,30 @@ pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
     let several = jobs.iter().zip(&opened).map(disks).sum::<usize>() > 1;
     let target = Target::new(destination, several, args)?;
     let places = Places::claim(&jobs, &opened, &target)?;
+    let run = Run {
+        args,
+        target,
+        now,
+        undone: Mutex::default(),
+        terminal,
+    };
     let results: Vec<_> = jobs
         .par_iter()
         .zip(opened)
         .zip(places.0)
         .map(|((job, opened), paths)| {
-            let report = opened
-                .and_then(|opened| convert(job, &opened, &paths, args, &target, now, terminal));
+            let report = opened.and_then(|opened| convert(job, &opened, &paths, &run));
             report.with_context(|| format!("{} was not converted", job.name))
         })
         .collect();
+    // Only now: a snapshot is removed when nobody writes to its store, and the other jobs did.
+    for output in run
+        .undone
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+    {
+        output.remove();
+    }
     let (mut reports, mut failed) = (Vec::new(), None);
     for result in results {
         match (result, &failed) {
@@ -100,6 +118,7 @@ fn jobs(args: &ConvertArgs) -> Result<Vec<Job>> {
     if args.each {
         let job = |image: &String| Job {
             name: image.clone(),
+            machine: machine_of(image),
             images: vec![image.clone()],
             options: options(&args.rules, None),
             boot: BootMode::Auto,
@@ -110,6 +129,7 @@ fn jobs(args: &ConvertArgs) -> Result<Vec<Job>> {
         let name = args.images.first().cloned().unwrap_or_default();
         let (images, options) = (args.images.clone(), options(&args.rules, None));
         return Ok(vec![Job {
+            machine: machine_of(&name),
             name,
             images,
             options,
@@ -131,12 +151,19 @@ fn jobs(args: &ConvertArgs) -> Result<Vec<Job>> {
         }
         jobs.push(Job {
             name: blueprint.metadata.machine.clone(),
+            machine: blueprint.metadata.machine.clone(),
             images,
             options: options(&args.rules, Some(&blueprint)),
             boot: blueprint.boot.mode,
         });
     }
     Ok(jobs)
+}
+
+/// The name of a machine by its first disk. A name that cannot be understood is told when the disk
+/// is opened.
+fn machine_of(image: &str) -> String {
+    Source::parse(image).map_or_else(|_| image.to_owned(), |source| source.stem())
 }
 
 /// Where converted disks go, with everything decided before work starts.
@@ -202,31 +229,91 @@ impl Target {
 
     fn write(
         &self,
-        disk: &str,
+        disk: &ToWrite<'_>,
         device: &dyn BlockRead,
-        path: &Path,
         terminal: &Terminal,
     ) -> Result<Output> {
         match self {
             Self::Files {
                 chosen, options, ..
-            } => target::write_file(disk, device, path, chosen, options, terminal),
+            } => target::write_file(disk.name, device, disk.path, chosen, options, terminal),
             Self::Store(store) => {
-                target::write_snapshot(disk, device, Role::Converted, store, terminal)
+                let new = disk.snapshot(store);
+                target::write_snapshot(disk.name, device, &new, store, terminal)
             }
         }
     }
 }
 
-fn convert(
-    job: &Job,
-    opened: &Opened,
-    paths: &[PathBuf],
-    args: &ConvertArgs,
-    target: &Target,
+/// A converted disk on its way out.
+struct ToWrite<'a> {
+    name: &'a str,
+    path: &'a Path,
+    machine: &'a str,
+    /// Its number in the machine.
+    number: &'a str,
+    /// What it was made from, if that is a snapshot.
+    from: Option<&'a Snapshot>,
+    /// Bytes that differ from what it was made from.
+    changed: &'a [Range<u64>],
+}
+
+impl ToWrite<'_> {
+    /// Made from a snapshot of the same store it inherits of that one, and only what the conversion
+    /// wrote is read and stored.
+    fn snapshot(&self, store: &Store) -> NewSnapshot<'_> {
+        let new = NewSnapshot {
+            machine: self.machine,
+            disk: self.number,
+            role: Role::Converted,
+            ..NewSnapshot::default()
+        };
+        let Some(from) = self.from else {
+            return new;
+        };
+        let manifest = from.manifest();
+        let new = NewSnapshot {
+            machine: &manifest.machine,
+            disk: &manifest.disk,
+            ..new
+        };
+        if is_same_dir(from.store().dir(), store.dir()) {
+            NewSnapshot {
+                parent: Some(&manifest.id),
+                changed: Some(self.changed),
+                ..new
+            }
+        } else {
+            new
+        }
+    }
+}
+
+fn is_same_dir(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// What all machines have in common.
+struct Run<'a> {
+    args: &'a ConvertArgs,
+    target: Target,
     now: Option<Time>,
-    terminal: &Terminal,
-) -> Result<Report> {
+    /// What was made of machines that could not be converted whole.
+    undone: Mutex<Vec<Output>>,
+    terminal: &'a Terminal,
+}
+
+fn convert(job: &Job, opened: &Opened, paths: &[PathBuf], run: &Run<'_>) -> Result<Report> {
+    let Run {
+        args,
+        target,
+        now,
+        terminal,
+        ..
+    } = run;
     let mut report = Report {
         machine: job.name.clone(),
         os: None,
@@ -235,7 +322,7 @@ fn convert(
         outputs: Vec::new(),
     };
     let mut converted = true;
-    match convert_guest(job, opened, args.source.root.as_deref(), now) {
+    match convert_guest(job, opened, args.source.root.as_deref(), *now) {
         Ok(conversion) => {
             report.os = Some(conversion.plan.guest.os);
             report.findings = conversion.plan.findings;
@@ -262,24 +349,42 @@ fn convert(
     let outputs: Vec<_> = disks
         .par_iter()
         .zip(paths)
-        .map(|(disk, path)| {
+        .zip(&opened.snapshots)
+        .enumerate()
+        .map(|(index, ((disk, path), from))| {
             // Looking for a guest replays journals into the overlay: "as they are" is below it.
-            let device: &dyn BlockRead = if converted {
-                &*disk.overlay
+            let (device, changed): (&dyn BlockRead, _) = if converted {
+                (&*disk.overlay, disk.overlay.dirty_extents())
             } else {
-                disk.overlay.base()
+                (disk.overlay.base(), Vec::new())
             };
-            target.write(&disk.name, device, path, terminal)
+            let to_write = ToWrite {
+                name: &disk.name,
+                path,
+                machine: &job.machine,
+                number: &(index + 1).to_string(),
+                from: from.as_deref(),
+                changed: &changed,
+            };
+            target.write(&to_write, device, terminal)
         })
         .collect();
-    if outputs.iter().any(Result::is_err) && !target.overwrites() {
-        // Disks of one machine belong together: none stays without the others.
-        for output in outputs.iter().flatten() {
-            output.remove();
+    let mut failed = None;
+    for output in outputs {
+        match output {
+            Ok(output) => report.outputs.push(output),
+            Err(error) => failed = failed.or(Some(error)),
         }
     }
-    report.outputs = outputs.into_iter().collect::<Result<_>>()?;
-    Ok(report)
+    let Some(error) = failed else {
+        return Ok(report);
+    };
+    if !target.overwrites() {
+        // Disks of one machine belong together: none stays without the others.
+        let mut undone = run.undone.lock().unwrap_or_else(PoisonError::into_inner);
+        undone.append(&mut report.outputs);
+    }
+    Err(error)
 }
 
 fn convert_guest(

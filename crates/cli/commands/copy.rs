@@ -16,7 +16,7 @@ use serde::Serialize;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use store::{Role, Store};
+use store::{NewSnapshot, Store};
 
 /// What became of a disk.
 #[derive(Serialize)]
@@ -125,9 +125,11 @@ impl Target {
                     .num_threads(threads.map_or(0, NonZeroUsize::get))
                     .build()
                     .context("cannot start threads")?;
-                pool.install(|| {
-                    target::write_snapshot(&disk.name, device, Role::Staging, &store, terminal)
-                })
+                let new = NewSnapshot {
+                    disk: &disk.name,
+                    ..NewSnapshot::default()
+                };
+                pool.install(|| target::write_snapshot(&disk.name, device, &new, &store, terminal))
             }
         }
     }

@@ -4,12 +4,15 @@ mod browse;
 mod compare;
 mod convert;
 mod copy;
+mod diff;
 mod info;
 mod inspect;
 mod manual;
 mod map;
 mod plan;
+mod replicate;
 mod rules;
+mod snapshots;
 
 use crate::args::{Command, RuleArgs};
 use crate::blueprint::Blueprint;
@@ -27,6 +30,9 @@ pub(crate) fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
         Command::Info(args) => info::run(&args, terminal),
         Command::Map(args) => map::run(&args, terminal),
         Command::Compare(args) => compare::run(&args, terminal),
+        Command::Diff(args) => diff::run(&args, terminal),
+        Command::Replicate(args) => replicate::run(&args, terminal),
+        Command::Snapshots(command) => snapshots::run(&command, terminal),
         Command::Rules(args) => rules::run(&args),
         Command::Ls(args) => browse::ls(&args, terminal),
         Command::Cat(args) => browse::cat(&args, terminal),

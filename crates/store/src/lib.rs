@@ -147,7 +147,13 @@ impl Store {
     /// [`Error::Io`], or as [`Manifest::decode`] for a manifest that is damaged.
     pub fn snapshots(&self) -> Result<Vec<Manifest>, Error> {
         let mut manifests = Vec::new();
-        for name in files::names(&self.snapshots_dir())? {
+        let names = match files::names(&self.snapshots_dir()) {
+            Ok(names) => names,
+            // Whoever began to make the store was killed right after the marker.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        for name in names {
             if !name.ends_with(".json") {
                 continue;
             }

@@ -31,6 +31,8 @@ pub struct NewSnapshot<'a> {
     /// Bytes that can differ from the parent's, in any order; everything if absent. Means nothing
     /// without a parent.
     pub changed: Option<&'a [Range<u64>]>,
+    /// Makes no snapshot if the disk is as its parent has it: the parent stands for it.
+    pub only_if_changed: bool,
 }
 
 /// A snapshot that was made.
@@ -46,6 +48,9 @@ pub struct Written {
     pub new_blocks: u64,
     /// Bytes of the disk that were read.
     pub read: u64,
+    /// Whether this run made it. Else it is the parent, as with [`NewSnapshot::only_if_changed`],
+    /// or an earlier run made the same one.
+    pub made: bool,
 }
 
 impl Store {
@@ -86,6 +91,20 @@ impl Store {
             .new
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
+        if let Some(parent) = &parent
+            && new.only_if_changed
+            && outcome.put.is_empty()
+            && parent.size() == disk.size()
+        {
+            return Ok(Written {
+                id: parent.manifest().id.clone(),
+                blocks: parent.manifest().blocks,
+                put_blocks: 0,
+                new_blocks: 0,
+                read: outcome.read,
+                made: false,
+            });
+        }
         let encoded = outcome.index.encode();
         let manifest = Manifest {
             format: FORMAT,
@@ -106,18 +125,20 @@ impl Store {
         };
         let manifest = manifest.sealed();
         interrupt.check()?;
-        self.publish(&manifest, &encoded)?;
+        let made = self.publish(&manifest, &encoded)?;
         Ok(Written {
             id: manifest.id,
             blocks: manifest.blocks,
             put_blocks: manifest.put_blocks,
             new_blocks: u64_of(new_blocks.len()),
             read: outcome.read,
+            made,
         })
     }
 
-    /// Makes the snapshot visible once everything it needs is on disk.
-    fn publish(&self, manifest: &Manifest, index: &[u8]) -> Result<(), Error> {
+    /// Makes the snapshot visible once everything it needs is on disk; says whether it was not
+    /// there before.
+    fn publish(&self, manifest: &Manifest, index: &[u8]) -> Result<bool, Error> {
         let path = self.manifest_path(&manifest.id);
         let there = Manifest::read(&path).ok();
         if there
@@ -135,8 +156,8 @@ impl Store {
         files::publish(&self.index_path(&manifest.id), index, true)?;
         match there {
             // It was made before, and keeps its time.
-            Some(_) => Ok(()),
-            None => files::publish(&path, &manifest.encode(), true),
+            Some(_) => Ok(false),
+            None => files::publish(&path, &manifest.encode(), true).map(|()| true),
         }
     }
 }

@@ -203,6 +203,35 @@ fn a_store_of_another_version_is_refused_by_its_number() {
 }
 
 #[test]
+fn what_did_not_change_needs_no_snapshot_if_that_is_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path()).unwrap();
+    let new = NewSnapshot {
+        only_if_changed: true,
+        ..NewSnapshot::default()
+    };
+    let first = write(&store, &disk(&[1, 0]), &new);
+    assert!(first.made, "there is no parent to stand for it");
+    let new = NewSnapshot {
+        parent: Some(&first.id),
+        ..new
+    };
+    let same = write(&store, &disk(&[1, 0]), &new);
+    assert_eq!((&same.id, same.made, same.blocks), (&first.id, false, 1));
+    assert_eq!(store.snapshots().unwrap().len(), 1);
+    // A disk that grew by zeros is another one.
+    let grown = write(&store, &disk(&[1, 0, 0]), &new);
+    assert_eq!((grown.made, grown.put_blocks), (true, 0));
+    assert_ne!(grown.id, first.id);
+    assert!(!write(&store, &disk(&[1, 0, 0]), &new).made);
+    let wanted = NewSnapshot {
+        only_if_changed: false,
+        ..new
+    };
+    assert!(write(&store, &disk(&[1, 0]), &wanted).made);
+}
+
+#[test]
 fn what_a_disk_has_grown_by_has_changed_whatever_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::create(dir.path()).unwrap();
@@ -216,4 +245,20 @@ fn what_a_disk_has_grown_by_has_changed_whatever_is_told() {
     let written = write(&store, &disk(&[9, 0, 2]), &told);
     assert_eq!((written.put_blocks, written.read), (1, 2 * BLOCK));
     assert_eq!(content(&store, &written.id), disk(&[1, 0, 2]).bytes());
+}
+
+#[test]
+fn a_store_that_was_only_begun_is_empty_and_is_not_collected() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path()).unwrap();
+    let first = write(&store, &disk(&[1]), &NewSnapshot::default());
+    std::fs::remove_dir_all(dir.path().join("snapshots")).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert!(store.snapshots().unwrap().is_empty());
+    // Nor is what the blocks are for known when the directory was lost.
+    let (progress, interrupt) = (NoProgress, Interrupt::default());
+    assert!(store.gc(&progress, &interrupt).is_err());
+    let store = Store::create(dir.path()).unwrap();
+    let again = write(&store, &disk(&[1]), &NewSnapshot::default());
+    assert_eq!((again.id, again.new_blocks), (first.id, 0));
 }

@@ -1,0 +1,120 @@
+//! The commands about snapshots.
+
+use super::images::{PairArgs, format_names};
+use crate::duration;
+use clap::{Args, Subcommand, ValueHint};
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Args, Debug)]
+pub(crate) struct ReplicateArgs {
+    /// The disks of one machine in their order: images, block devices, or store:DIR#SNAPSHOT
+    #[arg(required = true, value_name = "SRC", value_hint = ValueHint::FilePath)]
+    pub(crate) sources: Vec<String>,
+    /// Where the snapshots go: store:DIR
+    #[arg(long, value_name = "STORE", value_hint = ValueHint::AnyPath)]
+    pub(crate) to: String,
+    /// The machine, by a name that stays [default: the first SRC without directory and ending]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) machine: Option<String>,
+    /// Read only what this file lists as changed since the last snapshot; once for each disk
+    ///
+    /// Lines of START LENGTH in bytes, or a JSON array of objects with `start` and `length`, as
+    /// `rehost map`, `rehost diff` and `qemu-img map` print it. Whatever changed since the last
+    /// snapshot has to be in it: the rest is taken from there unread.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) changed: Vec<PathBuf>,
+    /// Start a new chain: compare with no snapshot
+    #[arg(long, conflicts_with = "changed")]
+    pub(crate) full: bool,
+    /// Go on for ever, a round every 90s, 3m, 2h or 1d
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, conflicts_with_all = ["changed", "full"])]
+    pub(crate) every: Option<Duration>,
+    /// Also read disks that this host has mounted for writing, or uses as swap
+    #[arg(long)]
+    pub(crate) allow_mounted: bool,
+    /// Take the sources for this format instead of looking at their content
+    #[arg(long, value_name = "FORMAT", value_parser = format_names())]
+    pub(crate) format: Option<String>,
+    /// Also open files that an image names if they are below DIR; else only beside the image
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) allow_path: Vec<PathBuf>,
+    /// Do not compare the files of an OVA or OVF with its manifest before
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+    /// Print a report as JSON; with --every one for each round
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotsCommand {
+    /// List the snapshots of a store
+    #[command(
+        after_help = "Examples:\n  rehost snapshots list store:/srv/rehost\n  rehost snapshots list --json store:/srv/rehost | jq -r '.[] | select(.role == \"converted\").id'"
+    )]
+    List {
+        /// The store: store:DIR
+        store: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what is known about a snapshot, and which regions of the disk changed
+    #[command(
+        after_help = "Example:\n  rehost snapshots show store:/srv/rehost#snap-0123456789abcdef0"
+    )]
+    Show {
+        /// The snapshot: store:DIR#SNAPSHOT
+        snapshot: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove snapshots
+    ///
+    /// Others stay as they are. What only these snapshots needed stays in the store until
+    /// `rehost snapshots gc`.
+    #[command(
+        after_help = "Example:\n  rehost snapshots rm store:/srv/rehost#snap-0123456789abcdef0"
+    )]
+    Rm {
+        /// The snapshots: store:DIR#SNAPSHOT
+        #[arg(required = true, value_name = "SNAPSHOT")]
+        snapshots: Vec<String>,
+        /// Also remove a snapshot that others were made from; these stay whole
+        #[arg(long)]
+        keep_children: bool,
+    },
+    /// Remove what no snapshot of a store needs
+    ///
+    /// Waits until nobody writes to the store.
+    #[command(after_help = "Example:\n  rehost snapshots gc store:/srv/rehost")]
+    Gc {
+        /// The store: store:DIR
+        store: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read and check everything in a store
+    #[command(
+        after_help = "Example:\n  rehost snapshots fsck store:/srv/rehost || echo damaged\n\nExit status: 0 all is well, 4 something is damaged or missing, others as for every command."
+    )]
+    Fsck {
+        /// The store: store:DIR
+        store: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DiffArgs {
+    #[command(flatten)]
+    pub(crate) pair: PairArgs,
+    /// Print JSON: an array with an object for each range
+    #[arg(long)]
+    pub(crate) json: bool,
+}
