@@ -103,7 +103,13 @@ fn a_map_says_what_qemu_img_says() {
         };
         let said = qemu_img!["map", "--output=json", "-f", format, &image];
         let expected: Value = serde_json::from_slice(&said).unwrap();
-        let found = rehost!["map", "--json", &image].json();
+        let mut found = rehost!["map", "--json", &image].json();
+        if expected[0].get("compressed").is_none() {
+            // QEMU before version 8.2 does not say it.
+            for run in found.as_array_mut().unwrap() {
+                run.as_object_mut().unwrap().remove("compressed");
+            }
+        }
         assert_eq!(facts(&found), facts(&expected), "{image:?}");
     }
 }

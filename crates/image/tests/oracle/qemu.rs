@@ -30,6 +30,15 @@ impl Lab {
         self.dir.path().join(name)
     }
 
+    /// The first number of QEMU's version.
+    pub(crate) fn qemu_version(&self) -> u32 {
+        let output = Command::new("qemu-img").arg("--version").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        // qemu-img version 10.0.2 (Debian …)
+        let version = text.split_whitespace().nth(2).unwrap();
+        version.split('.').next().unwrap().parse().unwrap()
+    }
+
     /// Runs `qemu-img` with words that are split at spaces.
     pub(crate) fn img(&self, words: &str) {
         self.run("qemu-img", &words.split(' ').collect::<Vec<_>>());

@@ -130,7 +130,11 @@ fn sizes_are_read_as_qemu_reads_them() {
             set(&mut image, GEOMETRY, &geometry);
             seal(&mut image);
             fs::write(lab.path("t.vhd"), image).unwrap();
-            assert_agrees(&lab, "t.vhd");
+            // QEMU before version 10 took the geometry of all but a few makers, as Virtual PC did.
+            let of_age = [b"vs  ", b"d2v\0", b"wa\0\0", b"vbox", b"xxxx"].contains(&creator);
+            if geometry == largest || !of_age || lab.qemu_version() >= 10 {
+                assert_agrees(&lab, "t.vhd");
+            }
             let size = open(&lab.path("t.vhd")).device().size();
             let by_geometry = geometry == small && [b"vpc ", b"qemu"].contains(&creator);
             assert_eq!(size, if by_geometry { 2040 * 512 } else { 1 << 20 });
