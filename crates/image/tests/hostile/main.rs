@@ -9,6 +9,8 @@ mod long_tables;
 mod make;
 mod names;
 mod ovf;
+mod ovf_archive;
+mod ovf_descriptor;
 mod package;
 mod qcow2;
 mod salvage;

@@ -1,8 +1,8 @@
 //! OVA and OVF packages: tar archives, descriptors and manifests.
 
-use crate::package::{self, controller, drive, file, header, octal, ovf, ovf_of, tar, typed};
+use crate::package::{self, controller, drive, ovf, ovf_of, tar};
 use crate::{assert_cuts_are_told, assert_flips_do_no_harm, make, read_device, words};
-use image::{Container, Error, Foreign, Format, Image, OpenOptions};
+use image::{Container, Error, Format, Image, OpenOptions};
 use ondisk::width::u64_of;
 use ondisk::{Interrupt, NoProgress};
 use std::fs;
@@ -11,19 +11,19 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// A directory with a file that is written and opened again and again.
-struct Case {
-    dir: TempDir,
-    path: PathBuf,
+pub(crate) struct Case {
+    pub(crate) dir: TempDir,
+    pub(crate) path: PathBuf,
 }
 
 impl Case {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         Self { dir, path }
     }
 
-    fn open_all(&self, bytes: &[u8]) -> Result<Vec<Image>, Error> {
+    pub(crate) fn open_all(&self, bytes: &[u8]) -> Result<Vec<Image>, Error> {
         fs::write(&self.path, bytes).unwrap();
         let options = OpenOptions {
             verify: true,
@@ -33,24 +33,24 @@ impl Case {
     }
 
     /// What is said about a package that is not opened.
-    fn refusal(&self, bytes: &[u8]) -> String {
+    pub(crate) fn refusal(&self, bytes: &[u8]) -> String {
         match self.open_all(bytes) {
             Ok(images) => panic!("it opens: {images:?}"),
             Err(error) => words(&error),
         }
     }
 
-    fn beside(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(crate) fn beside(&self, name: &str, content: impl AsRef<[u8]>) {
         fs::write(self.dir.path().join(name), content).unwrap();
     }
 }
 
 /// A disk of one byte throughout.
-fn plain(byte: u8) -> Vec<u8> {
+pub(crate) fn plain(byte: u8) -> Vec<u8> {
     vec![byte; 1 << 20]
 }
 
-fn first_bytes(images: &[Image]) -> Vec<u8> {
+pub(crate) fn first_bytes(images: &[Image]) -> Vec<u8> {
     let first = |image: &Image| {
         let mut byte = [0xee];
         image.device().read_at(0, &mut byte).unwrap();
@@ -59,7 +59,7 @@ fn first_bytes(images: &[Image]) -> Vec<u8> {
     images.iter().map(first).collect()
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -179,380 +179,6 @@ fn a_disk_without_a_file_is_zeros_of_its_size() {
             "{text}"
         );
     }
-}
-
-#[test]
-fn damaged_tar_headers_are_told_by_their_place() {
-    let case = Case::new("m.ova");
-    let (descriptor, disk) = (ovf_of(&["disk.img"]), plain(7));
-    let ova = |members: &[Vec<u8>]| {
-        let mut all = vec![file("m.ovf", descriptor.as_bytes())];
-        all.extend_from_slice(members);
-        package::ended(&all)
-    };
-    let at = file("m.ovf", descriptor.as_bytes()).len();
-    let good = file("disk.img", &disk);
-    assert!(case.open_all(&ova(std::slice::from_ref(&good))).is_ok());
-    let edited = |edit: fn(&mut Vec<u8>)| {
-        let mut block = good[..512].to_vec();
-        edit(&mut block);
-        [block, good[512..].to_vec()].concat()
-    };
-    let sized = |size: &[u8]| [header("disk.img", size, b'0'), disk.clone()].concat();
-    let pax = |text: &str| [typed("x", b'x', text.as_bytes()), good.clone()].concat();
-    let mut long = header("././@LongLink", &octal(1 << 32), b'L');
-    long.resize(1 << 16, 0);
-    for (what, member, expected) in [
-        (
-            "checksum",
-            edited(|block| block[0] ^= 1),
-            "has the checksum",
-        ),
-        (
-            "no checksum",
-            edited(|block| block[148..156].fill(0)),
-            "has the checksum",
-        ),
-        ("size", sized(b"0000x000000\0"), "size of the tar header"),
-        ("negative", sized(&[0xff; 12]), "size of the tar header"),
-        (
-            "huge",
-            sized(&package::binary(u64::MAX)),
-            "bytes expected at byte",
-        ),
-        ("longer", sized(&octal(1 << 21)), "bytes expected at byte"),
-        ("pax", pax("what is this?\n"), "pax record"),
-        (
-            "pax size",
-            pax(&package::record("size", "9999999999")),
-            "bytes expected at byte",
-        ),
-        (
-            "pax number",
-            pax(&package::record("size", "many")),
-            "pax record",
-        ),
-        ("long name", long, "length of a name or pax header"),
-        (
-            "global",
-            typed("g", b'g', package::record("size", "9").as_bytes()),
-            "global pax",
-        ),
-        ("volumes", typed("disk.img", b'M', &disk), "another volume"),
-        ("device", typed("disk.img", b'4', &disk), "is of type '4'"),
-        (
-            "link",
-            typed("disk.img", b'2', b""),
-            "not a file but a link",
-        ),
-        (
-            "sparse",
-            typed("disk.img", b'S', &disk),
-            "stored as a sparse file",
-        ),
-        (
-            "twice",
-            [good.clone(), good.clone()].concat(),
-            "several members called",
-        ),
-        ("elsewhere", file("../disk.img", &disk), "does not exist"),
-        (
-            "pax sparse",
-            pax(&(package::record("GNU.sparse.major", "1")
-                + &package::record("GNU.sparse.name", "disk.img"))),
-            "stored as a sparse file",
-        ),
-    ] {
-        let text = case.refusal(&ova(&[member]));
-        assert!(text.contains(expected), "{what}: {text}");
-        // The header, or what stands behind it and behind the one before it.
-        let places = [at, at + 512, at + 3 * 512].map(|at| format!("byte {at}"));
-        let told = places.iter().any(|place| text.contains(place));
-        let cap = text.contains("at most");
-        assert!(cap || told || text.contains("disk.img"), "{what}: {text}");
-    }
-}
-
-#[test]
-fn names_and_sizes_of_pax_and_gnu_headers_count() {
-    let case = Case::new("m.ova");
-    let (long, disk) = (format!("{}/disk.img", "directory/".repeat(30)), plain(7));
-    let descriptor = ovf_of(&[&long]);
-    let wrong_size = header("short", &octal(0), b'0');
-    let records = package::record("mtime", "1.5")
-        + &package::record("path", &long)
-        + &package::record("size", &disk.len().to_string());
-    let mut prefixed = header("disk.img", &octal(1 << 20), b'0');
-    let prefix = "p".repeat(80);
-    prefixed[345..345 + prefix.len()].copy_from_slice(prefix.as_bytes());
-    let prefixed = package::summed(prefixed);
-    for (name, member) in [
-        (
-            &*long,
-            [typed("x", b'x', records.as_bytes()), wrong_size].concat(),
-        ),
-        (
-            &*long,
-            [
-                typed("L", b'L', format!("{long}\0").as_bytes()),
-                header("x", &package::binary(1 << 20), b'0'),
-            ]
-            .concat(),
-        ),
-        (&*format!("{prefix}/disk.img"), prefixed),
-    ] {
-        let descriptor = descriptor.replace(&long, name);
-        let ova = [
-            member,
-            disk.clone(),
-            tar(&[("m.ovf", descriptor.as_bytes())]),
-        ]
-        .concat();
-        assert_eq!(first_bytes(&case.open_all(&ova).unwrap()), [7], "{name}");
-    }
-}
-
-#[test]
-fn a_tar_is_an_ova_by_its_descriptor() {
-    let case = Case::new("m.tar");
-    let descriptor = ovf_of(&["disk.img"]);
-    let disk = ("disk.img", &plain(7)[..]);
-    fs::write(&case.path, tar(&[disk, ("m.txt", descriptor.as_bytes())])).unwrap();
-    let error = image::open(&case.path, &OpenOptions::default()).unwrap_err();
-    assert_eq!(error.recognised_format(), Some(Foreign::Tar));
-    assert!(
-        error
-            .to_string()
-            .contains("a tar archive without an OVF descriptor"),
-        "{error}"
-    );
-    assert_eq!(image::container(&case.path).unwrap(), None);
-    // Whoever says that it is raw means the archive.
-    let raw = OpenOptions {
-        format: Some(Format::Raw),
-        ..OpenOptions::default()
-    };
-    assert!(image::open(&case.path, &raw).is_ok());
-
-    let text = case.refusal(&tar(&[
-        disk,
-        ("a.ovf", descriptor.as_bytes()),
-        ("b.OVF", descriptor.as_bytes()),
-    ]));
-    assert!(text.contains("2 OVF descriptors"), "{text}");
-    // What macOS' tar keeps attributes in is no descriptor.
-    let images = case.open_all(&tar(&[
-        disk,
-        ("._m.ovf", b"\0\x05\x16\x07"),
-        ("./m.ovf", descriptor.as_bytes()),
-    ]));
-    assert_eq!(first_bytes(&images.unwrap()), [7]);
-    // An archive in an archive is no disk, and neither is itself.
-    let inner = tar(&[disk, ("m.ovf", descriptor.as_bytes())]);
-    let text = case.refusal(&tar(&[
-        ("disk.img", &inner),
-        ("m.ovf", descriptor.as_bytes()),
-    ]));
-    assert!(text.contains("an OVA, which holds disks"), "{text}");
-    let itself = ovf_of(&["m.ovf"]);
-    let text = case.refusal(&tar(&[("m.ovf", itself.as_bytes())]));
-    assert!(
-        text.contains("an OVF descriptor, which holds disks"),
-        "{text}"
-    );
-}
-
-#[test]
-fn descriptors_that_break_rules_are_told() {
-    let case = Case::new("m.ova");
-    let sound = ovf_of(&["disk.img"]);
-    for (what, from, to, expected) in [
-        ("cut", "</Envelope>", "", "not XML as OVF"),
-        (
-            "entities",
-            "<Envelope",
-            "<!DOCTYPE x [<!ENTITY a \"b\">]><Envelope",
-            "DTD",
-        ),
-        ("root", "Envelope", "Package", "not the Envelope"),
-        ("no id", "ovf:id=\"f0\"", "", "lacks the attribute id"),
-        (
-            "no href",
-            "ovf:href=\"disk.img\"",
-            "",
-            "lacks the attribute href",
-        ),
-        (
-            "no disk id",
-            "ovf:diskId=\"d0\"",
-            "",
-            "lacks the attribute diskId",
-        ),
-        (
-            "no file",
-            "ovf:fileRef=\"f0\"",
-            "ovf:fileRef=\"f9\"",
-            "not listed in References",
-        ),
-        (
-            "no disk",
-            "ovf:/disk/d0",
-            "ovf:/disk/d9",
-            "not listed in DiskSection",
-        ),
-        (
-            "resource",
-            "ovf:/disk/d0",
-            "[datastore] x.vmdk",
-            "is on \"[datastore] x.vmdk\"",
-        ),
-        ("no resource", "ovf:/disk/d0", "", "is on \"\""),
-        (
-            "address",
-            "<rasd:AddressOnParent>0",
-            "<rasd:AddressOnParent>x",
-            "AddressOnParent is \"x\"",
-        ),
-        (
-            "twice",
-            "</References>",
-            "<File ovf:id=\"f0\" ovf:href=\"x\"/></References>",
-            "two File",
-        ),
-        (
-            "disk twice",
-            "</DiskSection>",
-            "<Disk ovf:diskId=\"d0\"/></DiskSection>",
-            "two Disk",
-        ),
-        (
-            "size",
-            "ovf:href=\"disk.img\"",
-            "ovf:href=\"disk.img\" ovf:size=\"x\"",
-            "size of a File",
-        ),
-        (
-            "chunks",
-            "ovf:id=\"f0\"",
-            "ovf:id=\"f0\" ovf:chunkSize=\"7\"",
-            "chunkSize",
-        ),
-        (
-            "bzip2",
-            "ovf:id=\"f0\"",
-            "ovf:id=\"f0\" ovf:compression=\"bzip2\"",
-            "compression \"bzip2\"",
-        ),
-        (
-            "no gzip",
-            "ovf:id=\"f0\"",
-            "ovf:id=\"f0\" ovf:compression=\"gzip\"",
-            "does not begin so",
-        ),
-        (
-            "delta",
-            "ovf:fileRef",
-            "ovf:parentRef=\"p\" ovf:fileRef",
-            "parentRef",
-        ),
-        (
-            "shorter",
-            "ovf:capacity=\"1\"",
-            "ovf:capacity=\"2\"",
-            "the disk has 2097152",
-        ),
-        (
-            "absent",
-            "disk.img",
-            "absent.img",
-            "\"absent.img\" as its disk file, which does not",
-        ),
-        ("absolute", "disk.img", "/etc/passwd", "inside the archive"),
-        (
-            "above",
-            "disk.img",
-            "x/../../disk.img",
-            "inside the archive",
-        ),
-        ("url", "disk.img", "file:///etc/passwd", "addresses"),
-        (
-            "remote",
-            "disk.img",
-            "https://example.org/disk.img",
-            "addresses",
-        ),
-    ] {
-        let descriptor = sound.replace(from, to);
-        assert_ne!(descriptor, sound, "{what}");
-        let text = case.refusal(&tar(&[
-            ("m.ovf", descriptor.as_bytes()),
-            ("disk.img", &plain(1)),
-        ]));
-        assert!(text.contains(expected), "{what}: {text}");
-    }
-    let not_text = [b"<Envelope x='/ovf/'>\xff", sound.as_bytes()].concat();
-    let text = case.refusal(&tar(&[("m.ovf", &not_text), ("disk.img", &plain(1))]));
-    assert!(text.contains("not text at byte 20"), "{text}");
-    let none = ovf("", "", "");
-    assert!(
-        case.refusal(&tar(&[("m.ovf", none.as_bytes())]))
-            .contains("no disks")
-    );
-}
-
-#[test]
-fn disks_of_several_machines_are_not_mixed() {
-    let case = Case::new("m.ova");
-    let descriptor = ovf_of(&["a.img", "b.img"]);
-    let (head, machine) = descriptor.split_once("<VirtualSystem").unwrap();
-    let machine = format!("<VirtualSystem{}", machine.replace("</Envelope>", ""));
-    let second = machine.replace("ovf:/disk/d0", "ovf:/disk/d1");
-    let two = format!(
-        "{head}<VirtualSystemCollection>{machine}{second}</VirtualSystemCollection></Envelope>"
-    );
-    let ova = tar(&[
-        ("m.ovf", two.as_bytes()),
-        ("a.img", &plain(1)),
-        ("b.img", &plain(2)),
-    ]);
-    let text = case.refusal(&ova);
-    assert!(text.contains("2 machines"), "{text}");
-    let options = OpenOptions {
-        disk: Some(3),
-        ..OpenOptions::default()
-    };
-    let image = image::open(&case.path, &options).unwrap();
-    assert_eq!(first_bytes(&[image]), [2]);
-}
-
-#[test]
-fn what_is_cheap_to_write_and_costly_to_parse_is_refused() {
-    let case = Case::new("m.ova");
-    let refusal = |text: String| {
-        let text = format!("<Envelope x='/ovf/'>{text}</Envelope>");
-        case.refusal(&tar(&[("m.ovf", text.as_bytes())]))
-    };
-    let deep = "<a>".repeat(600_000);
-    assert!(refusal(deep).contains("nodes limit"));
-    let attributes: String = (0..1000).map(|n| format!(" a{n} = ''")).collect();
-    assert!(refusal(format!("<a{attributes}/>")).contains("number of attributes is 1000"));
-    let spaces: String = (0..1000).map(|n| format!("<a xmlns:a{n}='{n}'>")).collect();
-    assert!(refusal(spaces).contains("number of namespace declarations is 1000"));
-    let disks: String = (0..2000)
-        .map(|n| format!("<Disk diskId='{n}' capacity='1'/>"))
-        .collect();
-    assert!(refusal(format!("<DiskSection>{disks}</DiskSection>")).contains("number of disks"));
-    let items = "<Item/>".repeat(30_000);
-    let items = format!(
-        "<VirtualSystem><VirtualHardwareSection>{items}</VirtualHardwareSection></VirtualSystem>"
-    );
-    assert!(refusal(items).contains("number of hardware items"));
-    assert!(refusal(" ".repeat(17 << 20)).contains("at most 16777216"));
-    let members = file("x", b"").repeat(10_001);
-    assert!(
-        case.refusal(&[file("m.ovf", b""), members].concat())
-            .contains("number of members")
-    );
 }
 
 #[test]
