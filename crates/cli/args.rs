@@ -16,8 +16,8 @@ use std::path::PathBuf;
 
 /// Make disks of machines that lived elsewhere boot on Amazon EC2
 ///
-/// rehost reads the disk images of a machine (raw, qcow2, VMDK), finds the operating system on
-/// them, and writes a copy that boots from EC2's hardware: drivers in the initramfs, boot loader,
+/// rehost reads the disk images of a machine (raw, qcow2, VMDK, VHD, VHDX, OVA), finds the operating
+/// system on them, and writes a copy that boots from EC2's hardware: drivers in the initramfs, boot loader,
 /// fstab, network, console. Nothing of the guest is run, no root and no mounts are needed, and the
 /// source is opened read-only. It also copies images between formats, says what is in them, and
 /// compares them.
@@ -49,7 +49,7 @@ Examples:
 Exit status:
     0  done; `plan --check`: nothing to change; `compare`: equal
     1  failed: a file or the host did not do what was asked
-    2  the command line is wrong
+    2  the command line is not understood
     3  `plan --check`: there are changes to make; `compare`: the disks differ
     4  the source is damaged, or holds something that is not supported; `copy --salvage`: the
        copy was made, but not all of the source could be read; `snapshots fsck`: the store is

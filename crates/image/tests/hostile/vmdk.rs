@@ -19,7 +19,7 @@ fn each_broken_field_is_told_by_name() {
             &sound,
             &path,
             &[
-                ("magic", 0, b"XXXX", "is not recognised"),
+                ("magic", 0, b"ABCD", "is not recognised"),
                 ("COWD", 0, b"COWD", "VMFS sparse disk (COWD)"),
                 (
                     "seSparse",

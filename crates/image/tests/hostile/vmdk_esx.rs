@@ -48,7 +48,7 @@ fn each_broken_field_of_cowd_is_told_by_name() {
         &made.bytes,
         &path,
         &[
-            ("magic", 0, b"XXXX", "has no sparse header"),
+            ("magic", 0, b"ABCD", "has no sparse header"),
             ("version", 4, &[2], "version 2"),
             ("flags", 8, &[7], "flags 0x7"),
             ("fewer sectors", 12, &[0, 8], "it has 2048"),
@@ -100,7 +100,7 @@ fn each_broken_field_of_sesparse_is_told_by_name() {
         &made.bytes,
         &path,
         &[
-            ("magic", 0, b"XXXX", "has no sparse header"),
+            ("magic", 0, b"ABCD", "has no sparse header"),
             ("second half of the magic", 4, &[1], "has no sparse header"),
             (
                 "version",
