@@ -11,6 +11,7 @@ use ondisk::Interrupt;
 use serde::Serialize;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 use std::time::{SystemTime, UNIX_EPOCH};
 use store::{Children, NewSnapshot, SnapshotId, Store};
 
@@ -67,8 +68,9 @@ impl Output {
             Self::Snapshot { made: false, .. } => {}
             Self::Snapshot { store, id, .. } => {
                 // The user may have interrupted the work, and this is what has to be done then.
-                let removed = Store::open(store)
-                    .and_then(|store| store.remove(id, Children::Refuse, &Interrupt::default()));
+                let removed = Store::open(store).and_then(|store| {
+                    store.remove(from_ref(id), Children::Refuse, &Interrupt::default())
+                });
                 if let Err(error) = removed {
                     tracing::warn!(%id, %error, "cannot be removed");
                 }

@@ -148,28 +148,53 @@ fn snapshot(
 ) -> Result<Output> {
     let device = disk.device();
     let changed = list.map(|list| list.on_disk(device.size())).transpose()?;
-    let parent = if args.full {
-        None
-    } else {
-        let latest = store.latest(machine, number, Role::Staging);
-        latest.with_context(|| format!("cannot look for the last snapshot of {}", disk.name))?
-    };
-    if parent.is_none() && changed.is_some() {
-        eprintln!(
-            "rehost: {} has no snapshot yet, so all of it is read, whatever the list says",
-            disk.name
-        );
+    loop {
+        let parent = if args.full {
+            None
+        } else {
+            let survey = store.survey();
+            let mut survey = survey
+                .with_context(|| format!("cannot look for the last snapshot of {}", disk.name))?;
+            for problem in std::mem::take(&mut survey.damaged) {
+                if changed.is_some() {
+                    // The list says what changed since a snapshot that may be this one.
+                    let what = "which is the last snapshot cannot be told, so no list is believed";
+                    return Err(anyhow::Error::new(problem).context(what));
+                }
+                eprintln!(
+                    "rehost: {problem}, and may be the last snapshot of {}; see `rehost snapshots fsck`",
+                    disk.name
+                );
+            }
+            survey.latest(machine, number, Role::Staging).cloned()
+        };
+        if parent.is_none() && changed.is_some() {
+            eprintln!(
+                "rehost: {} has no snapshot yet, so all of it is read, whatever the list says",
+                disk.name
+            );
+        }
+        let new = NewSnapshot {
+            parent: parent.as_ref().map(|parent| &parent.id),
+            machine,
+            disk: number,
+            role: Role::Staging,
+            changed: changed.as_deref(),
+            only_if_changed: true,
+            ..NewSnapshot::default()
+        };
+        match target::write_snapshot(&disk.name, &*device, &new, store, terminal) {
+            // Somebody removed the parent a moment ago: there is another one, or none.
+            // A list is about that one alone.
+            Err(error) if changed.is_none() && is_without_parent(&error) => {}
+            result => return result,
+        }
     }
-    let new = NewSnapshot {
-        parent: parent.as_ref().map(|parent| &parent.id),
-        machine,
-        disk: number,
-        role: Role::Staging,
-        changed: changed.as_deref(),
-        only_if_changed: true,
-        ..NewSnapshot::default()
-    };
-    target::write_snapshot(&disk.name, &*device, &new, store, terminal)
+}
+
+fn is_without_parent(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<store::Error>();
+    matches!(error, Some(store::Error::NoSnapshot { .. }))
 }
 
 /// stdout gets the ids, one a line; people read stderr.
