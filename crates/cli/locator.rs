@@ -1,5 +1,6 @@
 //! How disks are named on the command line.
 
+use crate::snapshot_name;
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use store::SnapshotId;
@@ -34,7 +35,7 @@ impl Source {
         };
         Ok(Self::Snapshot {
             store: dir.into(),
-            id: id.parse()?,
+            id: snapshot_name::resolve(Path::new(dir), id)?,
         })
     }
 

@@ -14,6 +14,7 @@ mod mounted;
 mod output;
 mod progress;
 mod size;
+mod snapshot_name;
 mod source;
 mod target;
 mod terminal;

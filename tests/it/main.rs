@@ -12,4 +12,5 @@ mod several_disks;
 mod snapshots;
 mod space;
 mod stale;
+mod store_names;
 mod support;

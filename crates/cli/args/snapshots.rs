@@ -62,7 +62,7 @@ pub(crate) enum SnapshotsCommand {
     },
     /// Show what is known about a snapshot, and which regions of the disk changed
     #[command(
-        after_help = "Example:\n  rehost snapshots show store:/srv/rehost#snap-0123456789abcdef0"
+        after_help = "Examples:\n  rehost snapshots show store:/srv/rehost#snap-0123456789abcdef0\n  rehost snapshots show --json store:/srv/rehost#latest:web1 | jq -r .id\n\nA snapshot is named by its id or the beginning of it, or as latest:MACHINE[:DISK], the staging\nsnapshot that the next one is made from, or converted:MACHINE[:DISK], the last converted one."
     )]
     Show {
         /// The snapshot: store:DIR#SNAPSHOT
@@ -73,8 +73,8 @@ pub(crate) enum SnapshotsCommand {
     },
     /// Remove snapshots
     ///
-    /// Others stay as they are. What only these snapshots needed stays in the store until
-    /// `rehost snapshots gc`.
+    /// All that are named are removed, or none; others stay as they are. What only these needed
+    /// stays in the store until `rehost snapshots gc`.
     #[command(
         after_help = "Example:\n  rehost snapshots rm store:/srv/rehost#snap-0123456789abcdef0"
     )]
