@@ -12,5 +12,6 @@ mod several_disks;
 mod snapshots;
 mod space;
 mod stale;
+mod store_faults;
 mod store_names;
 mod support;
