@@ -273,7 +273,7 @@ fn a_file_that_may_not_be_read_is_found() {
     paths.extend([sub, dir.path().join("blocks"), dir.path().join("snapshots")]);
     for path in paths {
         let mode = path.metadata().unwrap().permissions();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
         let found = finds(dir.path(), &path);
         fs::set_permissions(&path, mode).unwrap();
         assert!(found, "{}", path.display());

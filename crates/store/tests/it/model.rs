@@ -299,7 +299,7 @@ fn a_store_agrees_with_the_model() {
             }
             parent = Some(written.id);
         }
-        let latest = store.latest(&machine, "", store::Role::Staging).unwrap();
+        let latest = store.latest(&machine, "", Role::Staging).unwrap();
         assert_eq!(latest.map(|manifest| manifest.id), parent);
     }
     let report = store.fsck(&NoProgress, &Interrupt::default()).unwrap();
@@ -373,7 +373,7 @@ fn after_any_removals_and_collections_the_others_are_exact() {
                     } else {
                         Children::Refuse
                     };
-                    let result = store.remove(&[one.id.clone()], children, &interrupt);
+                    let result = store.remove(std::slice::from_ref(&one.id), children, &interrupt);
                     assert_eq!(result.is_ok(), keep || !has_child);
                     if result.is_ok() {
                         removed += 1;
