@@ -6,6 +6,11 @@ mod changed;
 mod commands;
 mod date;
 mod duration;
+#[cfg(feature = "aws")]
+mod ebs;
+#[cfg(not(feature = "aws"))]
+#[path = "no_ebs.rs"]
+mod ebs;
 mod exit;
 mod identity;
 mod locator;
@@ -14,6 +19,7 @@ mod mounted;
 mod output;
 mod progress;
 mod size;
+mod snapshot_home;
 mod snapshot_name;
 mod source;
 mod target;

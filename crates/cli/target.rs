@@ -1,5 +1,6 @@
 //! Writing a disk to where it goes.
 
+use crate::ebs::Made;
 use crate::exit::Partly;
 use crate::identity;
 use crate::terminal::Terminal;
@@ -46,6 +47,17 @@ pub(crate) enum Output {
         /// Whether it was not there before.
         made: bool,
     },
+    #[serde(rename = "ebs-snapshot")]
+    Ebs(Made),
+}
+
+/// What is said about a snapshot wherever it lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Summary<'a> {
+    pub(crate) disk: &'a str,
+    pub(crate) id: String,
+    pub(crate) put_blocks: u64,
+    pub(crate) made: bool,
 }
 
 impl Output {
@@ -54,6 +66,32 @@ impl Output {
         match self {
             Self::File { path, .. } => path.display().to_string(),
             Self::Snapshot { id, .. } => id.to_string(),
+            Self::Ebs(made) => made.id().to_owned(),
+        }
+    }
+
+    /// What is said about it, if it is a snapshot.
+    pub(crate) fn snapshot(&self) -> Option<Summary<'_>> {
+        match self {
+            Self::File { .. } => None,
+            Self::Snapshot {
+                disk,
+                id,
+                put_blocks,
+                made,
+                ..
+            } => Some(Summary {
+                disk,
+                id: id.to_string(),
+                put_blocks: *put_blocks,
+                made: *made,
+            }),
+            Self::Ebs(snapshot) => Some(Summary {
+                disk: snapshot.disk(),
+                id: snapshot.id().to_owned(),
+                put_blocks: snapshot.put_blocks(),
+                made: snapshot.made(),
+            }),
         }
     }
 
@@ -75,6 +113,7 @@ impl Output {
                     tracing::warn!(%id, %error, "cannot be removed");
                 }
             }
+            Self::Ebs(made) => made.remove(),
         }
     }
 }

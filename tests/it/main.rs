@@ -5,6 +5,8 @@ mod command_line;
 mod conversion;
 mod copy;
 mod crash;
+#[cfg(feature = "aws")]
+mod ebs;
 mod hostile;
 mod images;
 mod packages;

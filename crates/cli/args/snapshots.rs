@@ -1,5 +1,6 @@
 //! The commands about snapshots.
 
+use super::aws::{AwsArgs, UploadArgs};
 use super::images::{PairArgs, format_names};
 use crate::duration;
 use clap::{Args, Subcommand, ValueHint};
@@ -8,11 +9,12 @@ use std::time::Duration;
 
 #[derive(Args, Debug)]
 pub(crate) struct ReplicateArgs {
-    /// The disks of one machine in their order: images, block devices, or store:DIR#SNAPSHOT
+    /// The disks of one machine in their order: images, block devices, store:DIR#SNAPSHOT, or
+    /// ebs:SNAPSHOT
     #[arg(required = true, value_name = "SRC", value_hint = ValueHint::FilePath)]
     pub(crate) sources: Vec<String>,
-    /// Where the snapshots go: store:DIR
-    #[arg(long, value_name = "STORE", value_hint = ValueHint::AnyPath)]
+    /// Where the snapshots go: store:DIR or ebs:
+    #[arg(long, value_name = "HOME", value_hint = ValueHint::AnyPath)]
     pub(crate) to: String,
     /// The machine, by a name that stays [default: the first SRC without directory and ending]
     #[arg(long, value_name = "NAME")]
@@ -45,6 +47,10 @@ pub(crate) struct ReplicateArgs {
     /// Print a report as JSON; with --every one for each round
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) aws: AwsArgs,
+    #[command(flatten)]
+    pub(crate) upload: UploadArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,18 +2,18 @@
 
 use crate::args::ReplicateArgs;
 use crate::changed::Changed;
-use crate::exit::Kept;
+use crate::exit::{self, Kept};
 use crate::locator::{Destination, Source};
+use crate::snapshot_home::{Home, New, Role, Set};
 use crate::source::{self, Disk, Purpose};
-use crate::target::{self, Output};
+use crate::target::{Output, Summary};
 use crate::terminal::Terminal;
-use crate::{mounted, output};
+use crate::{ebs, mounted, output};
 use anyhow::{Context, Result, bail};
 use ondisk::{Interrupt, Interrupted};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use store::{NewSnapshot, Role, Store};
 
 /// What became of a machine in one round.
 #[derive(Serialize)]
@@ -23,22 +23,33 @@ struct Report {
 }
 
 pub(super) fn run(args: &ReplicateArgs, terminal: &Terminal) -> Result<ExitCode> {
-    let dir = Destination::store(&args.to)?;
+    let destination = Destination::parse(&args.to)?;
     if args.every.is_some() && args.sources.iter().any(|source| source == "-") {
         bail!("stdin can be read only once, and --every reads the disks again");
     }
     let machine = machine(args)?;
     let lists = args.changed.iter().map(|path| Changed::read(path));
     let lists: Vec<Changed> = lists.collect::<Result<_>>()?;
-    let store = Store::create(&dir)?;
+    let home = Home::open(&destination, &args.aws, &args.upload)?;
+    let home =
+        home.with_context(|| format!("{}: name a store as store:DIR, or EBS as ebs:", args.to))?;
     let Some(every) = args.every else {
-        round(args, &machine, &lists, &store, terminal)?;
+        round(args, &machine, &lists, &home, terminal)?;
         return Ok(ExitCode::SUCCESS);
     };
     let mut printed = false;
     loop {
         let started = Instant::now();
-        let ended = round(args, &machine, &lists, &store, terminal).and_then(|()| {
+        let ended = match round(args, &machine, &lists, &home, terminal) {
+            // What passes shall not end a replication that went well.
+            Err(error) if printed && ebs::may_pass(&error) => {
+                exit::report(&error, terminal);
+                eprintln!("rehost: the next round goes on from there");
+                Ok(())
+            }
+            ended => ended,
+        };
+        let ended = ended.and_then(|()| {
             printed = true;
             let rest = every.saturating_sub(started.elapsed());
             Ok(wait(rest, &terminal.interrupt)?)
@@ -84,7 +95,7 @@ fn round(
     args: &ReplicateArgs,
     machine: &str,
     lists: &[Changed],
-    store: &Store,
+    home: &Home,
     terminal: &Terminal,
 ) -> Result<()> {
     let disks = open(args, terminal)?;
@@ -99,17 +110,16 @@ fn round(
         machine: machine.to_owned(),
         outputs: Vec::new(),
     };
+    let set = home.begin(Role::Staging, &[machine])?;
+    let chain = Chain {
+        machine,
+        full: args.full,
+        home,
+        set: &set,
+    };
     for (index, disk) in disks.iter().enumerate() {
         let number = (index + 1).to_string();
-        match snapshot(
-            args,
-            machine,
-            disk,
-            &number,
-            lists.get(index),
-            store,
-            terminal,
-        ) {
+        match chain.snapshot(disk, &number, lists.get(index), terminal) {
             Ok(output) => report.outputs.push(output),
             Err(error) => {
                 // Disks of one machine belong together: none stays without the others.
@@ -118,6 +128,7 @@ fn round(
             }
         }
     }
+    set.end()?;
     render(&report, args.json)
 }
 
@@ -127,7 +138,7 @@ fn open(args: &ReplicateArgs, terminal: &Terminal) -> Result<Vec<Disk>> {
     let options = source::options(args.format.as_deref(), &args.allow_path, purpose, terminal)?;
     let mut disks = Vec::new();
     for text in &args.sources {
-        disks.extend(source::open(text, &options, terminal)?);
+        disks.extend(source::open(text, &options, &args.aws, terminal)?);
     }
     if !args.allow_mounted {
         for disk in &disks {
@@ -137,57 +148,57 @@ fn open(args: &ReplicateArgs, terminal: &Terminal) -> Result<Vec<Disk>> {
     Ok(disks)
 }
 
-fn snapshot(
-    args: &ReplicateArgs,
-    machine: &str,
-    disk: &Disk,
-    number: &str,
-    list: Option<&Changed>,
-    store: &Store,
-    terminal: &Terminal,
-) -> Result<Output> {
-    let device = disk.device();
-    let changed = list.map(|list| list.on_disk(device.size())).transpose()?;
-    loop {
-        let parent = if args.full {
-            None
-        } else {
-            let survey = store.survey();
-            let mut survey = survey
-                .with_context(|| format!("cannot look for the last snapshot of {}", disk.name))?;
-            for problem in std::mem::take(&mut survey.damaged) {
-                if changed.is_some() {
-                    // The list says what changed since a snapshot that may be this one.
-                    let what = "which is the last snapshot cannot be told, so no list is believed";
-                    return Err(anyhow::Error::new(problem).context(what));
-                }
+/// Where the snapshots of a machine go.
+struct Chain<'a> {
+    machine: &'a str,
+    full: bool,
+    home: &'a Home,
+    set: &'a Set,
+}
+
+impl Chain<'_> {
+    fn snapshot(
+        &self,
+        disk: &Disk,
+        number: &str,
+        list: Option<&Changed>,
+        terminal: &Terminal,
+    ) -> Result<Output> {
+        let device = disk.device();
+        let changed = list.map(|list| list.on_disk(device.size())).transpose()?;
+        loop {
+            let parent = if self.full {
+                None
+            } else {
+                // The list says what changed since a snapshot that may be a damaged one.
+                let sure = changed.is_some();
+                let latest = self.home.latest(self.machine, number, sure, terminal);
+                latest.with_context(|| {
+                    format!("cannot look for the last snapshot of {}", disk.name)
+                })?
+            };
+            if parent.is_none() && changed.is_some() {
                 eprintln!(
-                    "rehost: {problem}, and may be the last snapshot of {}; see `rehost snapshots fsck`",
+                    "rehost: {} has no snapshot yet, so all of it is read, whatever the list says",
                     disk.name
                 );
             }
-            survey.latest(machine, number, Role::Staging).cloned()
-        };
-        if parent.is_none() && changed.is_some() {
-            eprintln!(
-                "rehost: {} has no snapshot yet, so all of it is read, whatever the list says",
-                disk.name
-            );
-        }
-        let new = NewSnapshot {
-            parent: parent.as_ref().map(|parent| &parent.id),
-            machine,
-            disk: number,
-            role: Role::Staging,
-            changed: changed.as_deref(),
-            only_if_changed: true,
-            ..NewSnapshot::default()
-        };
-        match target::write_snapshot(&disk.name, &*device, &new, store, terminal) {
-            // Somebody removed the parent a moment ago: there is another one, or none.
-            // A list is about that one alone.
-            Err(error) if changed.is_none() && is_without_parent(&error) => {}
-            result => return result,
+            let new = New {
+                name: &disk.name,
+                device: &*device,
+                machine: self.machine,
+                number,
+                role: Role::Staging,
+                parent: parent.as_ref(),
+                changed: changed.as_deref(),
+                only_if_changed: true,
+            };
+            match self.home.write(self.set, &new, terminal) {
+                // Somebody removed the parent a moment ago: there is another one, or none.
+                // A list is about that one alone.
+                Err(error) if changed.is_none() && is_without_parent(&error) => {}
+                result => return result,
+            }
         }
     }
 }
@@ -200,15 +211,14 @@ fn is_without_parent(error: &anyhow::Error) -> bool {
 /// stdout gets the ids, one a line; people read stderr.
 fn render(report: &Report, json: bool) -> Result<()> {
     for output in &report.outputs {
-        if let Output::Snapshot {
+        if let Some(Summary {
             disk,
             id,
             put_blocks,
             made,
-            ..
-        } = output
+        }) = output.snapshot()
         {
-            if *made {
+            if made {
                 eprintln!("{disk}: {put_blocks} blocks changed");
             } else {
                 eprintln!("{disk}: nothing changed since {id}");
