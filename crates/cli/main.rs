@@ -8,6 +8,7 @@ mod date;
 mod duration;
 mod exit;
 mod identity;
+mod kept;
 mod locator;
 mod machine;
 mod mounted;
