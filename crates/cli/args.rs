@@ -127,13 +127,15 @@ pub(crate) enum Command {
         after_help = "Examples:\n  rehost compare web1.vmdk web1.qcow2 && echo equal\n  rehost compare --strict --json web1.qcow2 store:/srv/rehost#snap-0123456789abcdef0\n\nExit status: 0 equal, 3 different, others as for every command."
     )]
     Compare(CompareArgs),
-    /// List the ranges in which two disks differ
+    /// List the ranges or the files in which two disks differ
     ///
     /// Two snapshots of one store are compared by their indexes, and no block is read; other disks
-    /// are read where they hold data. Ranges are whole blocks of 512 KiB. Which files of the guest
-    /// they belong to is not said.
+    /// are read where they hold data. Ranges are whole blocks of 512 KiB. With --files, blocks that
+    /// differ are read and compared by sectors, and what is listed are the files that these belong to
+    /// (added, changed, removed), and everything else that differs: free space, journal, swap, boot
+    /// loader.
     #[command(
-        after_help = "Examples:\n  rehost diff store:/srv/rehost#snap-0123456789abcdef0 store:/srv/rehost#snap-00fedcba987654321\n  rehost diff --json monday.qcow2 tuesday.qcow2 > changed.json\n\nExit status: 0 whether they differ or not; `compare` tells that. Others as for every command."
+        after_help = "Examples:\n  rehost diff store:/srv/rehost#snap-0123456789abcdef0 store:/srv/rehost#snap-00fedcba987654321\n  rehost diff --json monday.qcow2 tuesday.qcow2 > changed.json\n  rehost diff --files monday.qcow2 tuesday.qcow2\n  rehost diff --files --json web1.vmdk web1-converted.raw | jq -r '.files[].path'\n\nExit status: 0 whether they differ or not; `compare` tells that. Others as for every command."
     )]
     Diff(DiffArgs),
     /// Take a snapshot of a machine's disks that holds only what changed since the last one

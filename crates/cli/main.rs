@@ -13,6 +13,7 @@ mod ebs;
 mod ebs;
 mod exit;
 mod identity;
+mod kept;
 mod locator;
 mod machine;
 mod mounted;

@@ -120,7 +120,10 @@ pub(crate) enum SnapshotsCommand {
 pub(crate) struct DiffArgs {
     #[command(flatten)]
     pub(crate) pair: PairArgs,
-    /// Print JSON: an array with an object for each range
+    /// List the files of the guest that differ, and what else does, instead of ranges
+    #[arg(long)]
+    pub(crate) files: bool,
+    /// Print JSON: an array with an object for each range; with --files an object
     #[arg(long)]
     pub(crate) json: bool,
 }

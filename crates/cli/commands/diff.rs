@@ -25,6 +25,9 @@ struct Run {
 
 pub(super) fn run(args: &DiffArgs, terminal: &Terminal) -> Result<ExitCode> {
     let disks = open_pair(&args.pair, terminal)?;
+    if args.files {
+        return super::diff_files::run(&disks, args.json, terminal);
+    }
     let [left, right] = disks.each_ref().map(Disk::device);
     let mut printer = Printer {
         json: args.json,
@@ -40,28 +43,7 @@ pub(super) fn run(args: &DiffArgs, terminal: &Terminal) -> Result<ExitCode> {
     };
     output::stream(|out| {
         printer.begin(out)?;
-        let known = match &disks.each_ref().map(|disk| &disk.content) {
-            [Content::Snapshot(a), Content::Snapshot(b)] => a.diff(b)?,
-            _ => None,
-        };
-        match known {
-            Some(ranges) => {
-                for range in ranges {
-                    printer.add(out, range)?;
-                }
-            }
-            None => {
-                let names = || format!("cannot compare {} with {}", disks[0].name, disks[1].name);
-                let total = left.size().max(right.size());
-                let task = terminal.progress.start("compare", Unit::Bytes, Some(total));
-                let mut blocks = Blocks::new(&*left, &*right, &terminal.interrupt);
-                while let Some(ranges) = blocks.differing(&*task).with_context(names)? {
-                    for range in ranges {
-                        printer.add(out, range)?;
-                    }
-                }
-            }
-        }
+        each_range(&disks, terminal, |range| printer.add(out, range))?;
         printer.end(out)
     })?;
     if !args.json {
@@ -72,6 +54,32 @@ pub(super) fn run(args: &DiffArgs, terminal: &Terminal) -> Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lets `see` at each range in which two disks differ, ascending, in whole blocks.
+pub(super) fn each_range(
+    disks: &[Disk; 2],
+    terminal: &Terminal,
+    mut see: impl FnMut(Range<u64>) -> Result<()>,
+) -> Result<()> {
+    let known = match &disks.each_ref().map(|disk| &disk.content) {
+        [Content::Snapshot(a), Content::Snapshot(b)] => a.diff(b)?,
+        _ => None,
+    };
+    if let Some(ranges) = known {
+        return ranges.into_iter().try_for_each(see);
+    }
+    let [left, right] = disks.each_ref().map(Disk::device);
+    let names = || format!("cannot compare {} with {}", disks[0].name, disks[1].name);
+    let total = left.size().max(right.size());
+    let task = terminal.progress.start("compare", Unit::Bytes, Some(total));
+    let mut blocks = Blocks::new(&*left, &*right, &terminal.interrupt);
+    while let Some(ranges) = blocks.differing(&*task).with_context(names)? {
+        for range in ranges {
+            see(range)?;
+        }
+    }
+    Ok(())
 }
 
 /// Walks two disks block by block; zeros follow the end of the smaller one.
@@ -148,16 +156,21 @@ impl<'d> Blocks<'d> {
 
     fn differs(&self, range: &Range<u64>, [left, right]: &mut [Vec<u8>; 2]) -> Result<bool> {
         for (side, buffer) in self.sides.into_iter().zip([&mut *left, &mut *right]) {
-            let len = usize_of(range.end - range.start);
-            let there = side.size().clamp(range.start, range.end) - range.start;
-            buffer.clear();
-            buffer.resize(len, 0);
-            if there > 0 {
-                side.read_at(range.start, &mut buffer[..usize_of(there)])?;
-            }
+            read(side, range, buffer)?;
         }
         Ok(left != right)
     }
+}
+
+/// Reads a range of a disk; zeros follow its end.
+pub(super) fn read(disk: &dyn BlockRead, range: &Range<u64>, buffer: &mut Vec<u8>) -> Result<()> {
+    let there = disk.size().clamp(range.start, range.end) - range.start;
+    buffer.clear();
+    buffer.resize(usize_of(range.end - range.start), 0);
+    if there > 0 {
+        disk.read_at(range.start, &mut buffer[..usize_of(there)])?;
+    }
+    Ok(())
 }
 
 /// Joins ranges that touch, and prints them.

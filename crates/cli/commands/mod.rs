@@ -5,6 +5,7 @@ mod compare;
 mod convert;
 mod copy;
 mod diff;
+mod diff_files;
 mod info;
 mod inspect;
 mod manual;

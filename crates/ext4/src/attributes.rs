@@ -77,6 +77,22 @@ impl Volume {
         Ok(value)
     }
 
+    /// The inodes that hold values of a node's attributes.
+    ///
+    /// # Errors
+    /// Damaged attributes, or what the device says.
+    pub(crate) fn attribute_inodes(&self, inode: &Inode) -> Result<Vec<Inode>, Error> {
+        let (attributes, _) = self.stored_attributes(inode)?;
+        let visible = attributes.visible().into_iter();
+        let numbers = visible.filter_map(|(_, attribute)| match attribute.value {
+            Value::Inode { inode, .. } => Some(inode),
+            Value::Here(_) => None,
+        });
+        numbers
+            .map(|number| self.live_inode(InodeNumber::new(&self.superblock, number.into())?))
+            .collect()
+    }
+
     /// The part of inline content that lies in an attribute.
     ///
     /// # Errors

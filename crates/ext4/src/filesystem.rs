@@ -6,7 +6,11 @@ use crate::inode::{Inode, InodeNumber, ROOT};
 use crate::superblock::Superblock;
 use crate::volume::Volume;
 use block::{BlockRead, BlockWrite};
-use fs::{Entry, FileSystem, FileSystemEdit, FsInfo, Kind, Meta, NodeId, Problem, Space, Xattr};
+use fs::{
+    Entry, FileSystem, FileSystemEdit, FsInfo, Kind, Meta, NodeId, Places, Problem, Space,
+    Structure, Xattr,
+};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// An open ext2, ext3 or ext4 file system.
@@ -123,6 +127,22 @@ impl FileSystem for Ext4 {
 
     fn xattrs(&self, node: NodeId) -> Result<Vec<Xattr>, fs::Error> {
         Ok(self.volume.attributes(&self.node(node)?)?)
+    }
+
+    fn places(&self, node: NodeId) -> Result<Places, fs::Error> {
+        Ok(self.volume.places(&self.node(node)?)?)
+    }
+
+    fn structures(&self) -> Result<Vec<Structure>, fs::Error> {
+        Ok(self.volume.structures()?)
+    }
+
+    fn free(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, fs::Error> {
+        Ok(self.volume.free_bytes(range)?)
+    }
+
+    fn numbers_are_places(&self) -> bool {
+        true
     }
 
     fn edit(&mut self) -> Result<&mut dyn FileSystemEdit, fs::Error> {

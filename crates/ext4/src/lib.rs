@@ -61,6 +61,7 @@ mod journal;
 mod mapping;
 mod nodes;
 mod orphan;
+mod places;
 mod raw;
 mod recovery;
 mod superblock;

@@ -9,8 +9,11 @@ use crate::volume::Volume;
 use crate::{Error, Unsupported};
 use block::{BlockRead, BlockWrite};
 use fs::{
-    FileSystem, FileSystemEdit, FsInfo, FsKind, Kind, Meta, NodeId, Problem, Space, Time, Xattr,
+    FileSystem, FileSystemEdit, FsInfo, FsKind, Kind, Meta, NodeId, Places, Problem, Space,
+    Structure, Time, Xattr,
 };
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Says what a device holds, if it is FAT.
@@ -42,6 +45,9 @@ pub struct Fat {
     /// Whether the walk before the first edit found everything sound.
     checked: bool,
     pub(crate) edited: bool,
+    /// The directory whose files were asked for last: whoever wants the places of all files asks
+    /// directory by directory.
+    listed: Mutex<Option<(NodeId, HashMap<String, Entry>)>>,
 }
 
 impl Fat {
@@ -65,6 +71,7 @@ impl Fat {
             now: Time::default(),
             checked: false,
             edited: false,
+            listed: Mutex::default(),
         })
     }
 
@@ -97,6 +104,29 @@ impl Fat {
             found = Some(directory.find(&name).ok_or(fs::Error::NotFound)?);
         }
         Ok(found)
+    }
+
+    /// As [`entry`](Self::entry), without reading the directory again for each of its files. Only
+    /// while nothing can have been edited.
+    fn listed_entry(&self, node: NodeId) -> Result<Option<Entry>, fs::Error> {
+        if self.checked || self.edited || node == ROOT {
+            return self.entry(node);
+        }
+        let place = self.nodes().place(node).ok_or(fs::Error::NotFound)?;
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = match listed.take() {
+            Some((dir, entries)) if dir == place.dir => entries,
+            _ => {
+                let mut entries = HashMap::new();
+                for entry in self.directory(place.dir)?.entries() {
+                    entries.entry(entry.name.clone()).or_insert(entry);
+                }
+                entries
+            }
+        };
+        let (_, entries) = listed.insert((place.dir, known));
+        let entry = entries.get(&place.name).cloned();
+        entry.map(Some).ok_or(fs::Error::NotFound)
     }
 
     /// A regular file's entry.
@@ -163,6 +193,21 @@ fn info(volume: Volume<'_>) -> Result<FsInfo, Error> {
     })
 }
 
+fn meta(entry: Option<&Entry>) -> Meta {
+    let Some(entry) = entry else {
+        return ROOT_META;
+    };
+    Meta {
+        kind: kind(entry),
+        mode: if entry.is_read_only { 0o555 } else { 0o755 },
+        size: u64::from(entry.size),
+        mtime: entry.modified.to_unix(),
+        ctime: entry.created.to_unix(),
+        atime: entry.accessed.to_unix(),
+        ..ROOT_META
+    }
+}
+
 fn kind(entry: &Entry) -> Kind {
     if entry.is_dir { Kind::Dir } else { Kind::File }
 }
@@ -196,19 +241,7 @@ impl FileSystem for Fat {
     }
 
     fn stat(&self, node: NodeId) -> Result<Meta, fs::Error> {
-        let Some(entry) = self.entry(node)? else {
-            return Ok(ROOT_META);
-        };
-        let writable = if entry.is_read_only { 0o555 } else { 0o755 };
-        Ok(Meta {
-            kind: kind(&entry),
-            mode: writable,
-            size: u64::from(entry.size),
-            mtime: entry.modified.to_unix(),
-            ctime: entry.created.to_unix(),
-            atime: entry.accessed.to_unix(),
-            ..ROOT_META
-        })
+        Ok(meta(self.entry(node)?.as_ref()))
     }
 
     fn read_at(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize, fs::Error> {
@@ -236,6 +269,27 @@ impl FileSystem for Fat {
 
     fn xattrs(&self, node: NodeId) -> Result<Vec<Xattr>, fs::Error> {
         self.entry(node).map(|_| Vec::new())
+    }
+
+    fn places(&self, node: NodeId) -> Result<Places, fs::Error> {
+        let entry = self.listed_entry(node)?;
+        Ok(Places {
+            meta: meta(entry.as_ref()),
+            parts: self.volume().parts(entry.as_ref())?,
+        })
+    }
+
+    fn structures(&self) -> Result<Vec<Structure>, fs::Error> {
+        Ok(self.volume().structures())
+    }
+
+    fn free(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, fs::Error> {
+        Ok(self.volume().free_bytes(range)?)
+    }
+
+    fn numbers_are_places(&self) -> bool {
+        // They are given out as names are looked up.
+        false
     }
 
     fn edit(&mut self) -> Result<&mut dyn FileSystemEdit, fs::Error> {

@@ -51,6 +51,7 @@ mod error;
 mod fs_info;
 mod names;
 mod nodes;
+mod places;
 mod table;
 mod volume;
 

@@ -44,6 +44,11 @@ impl Nodes {
         Ok(id)
     }
 
+    /// Where a node is named; nothing for the root, or if it is not known or gone.
+    pub(crate) fn place(&self, node: NodeId) -> Option<Place> {
+        self.by_id.get(&node).cloned()
+    }
+
     /// The names from the root down; nothing if the node is not known or gone.
     pub(crate) fn path(&self, node: NodeId) -> Result<Option<Vec<String>>, Error> {
         let mut names = Vec::new();

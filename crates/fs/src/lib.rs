@@ -14,10 +14,12 @@ mod error;
 mod info;
 pub mod memory;
 mod meta;
+mod places;
 mod system;
 
 pub use error::Error;
 pub use info::{FsInfo, FsKind, Space};
 pub use memory::MemoryFs;
 pub use meta::{Kind, Meta, NewNode, Time};
+pub use places::{Part, Places, Role, Structure, StructureKind, join_structures};
 pub use system::{Entry, FileSystem, FileSystemEdit, NodeId, Problem, Xattr, read_file};

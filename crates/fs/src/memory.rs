@@ -1,11 +1,12 @@
 //! A file system in memory, for tests of what stands above the drivers.
 
 use crate::{
-    Entry, Error, FileSystem, FileSystemEdit, FsInfo, FsKind, Kind, Meta, NewNode, NodeId, Problem,
-    Space, Time, Xattr,
+    Entry, Error, FileSystem, FileSystemEdit, FsInfo, FsKind, Kind, Meta, NewNode, NodeId, Places,
+    Problem, Space, Structure, Time, Xattr,
 };
 use ondisk::width::{u64_of, usize_of};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A file system in memory.
 #[derive(Clone, Debug)]
@@ -164,6 +165,10 @@ impl MemoryFs {
     }
 }
 
+fn no_volume() -> Error {
+    Error::Unsupported("a file system in memory lies on no volume".into())
+}
+
 impl FileSystem for MemoryFs {
     fn info(&self) -> &FsInfo {
         &self.info
@@ -225,6 +230,23 @@ impl FileSystem for MemoryFs {
             value: value.clone(),
         };
         Ok(self.node(node)?.xattrs.iter().map(xattr).collect())
+    }
+
+    fn places(&self, node: NodeId) -> Result<Places, Error> {
+        self.node(node)?;
+        Err(no_volume())
+    }
+
+    fn structures(&self) -> Result<Vec<Structure>, Error> {
+        Err(no_volume())
+    }
+
+    fn free(&self, _: Range<u64>) -> Result<Vec<Range<u64>>, Error> {
+        Err(no_volume())
+    }
+
+    fn numbers_are_places(&self) -> bool {
+        false
     }
 
     fn edit(&mut self) -> Result<&mut dyn FileSystemEdit, Error> {

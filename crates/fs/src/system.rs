@@ -1,7 +1,8 @@
 //! The traits of a file system.
 
-use crate::{Error, FsInfo, Meta, NewNode, Space, Time};
+use crate::{Error, FsInfo, Meta, NewNode, Places, Space, Structure, Time};
 use std::fmt::Debug;
+use std::ops::Range;
 
 /// A node of one file system: an inode number, or what a driver uses in its place.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -81,6 +82,28 @@ pub trait FileSystem: Debug + Send + Sync {
     /// # Errors
     /// What reading meets.
     fn xattrs(&self, node: NodeId) -> Result<Vec<Xattr>, Error>;
+
+    /// Where on the volume the node's record, map, attributes and content lie.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unsupported`] if the driver cannot tell, or what reading meets.
+    fn places(&self, node: NodeId) -> Result<Places, Error>;
+
+    /// What of the volume belongs to the file system itself, ascending.
+    ///
+    /// # Errors
+    /// As [`places`](Self::places), and more structures than are kept in memory.
+    fn structures(&self) -> Result<Vec<Structure>, Error>;
+
+    /// Which bytes of a range of the volume nothing uses, ascending.
+    ///
+    /// # Errors
+    /// As [`places`](Self::places).
+    fn free(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, Error>;
+
+    /// Whether the number of a node alone says where its record lies. If so, two file systems with
+    /// the same [structures](Self::structures) keep the record of one number in one place.
+    fn numbers_are_places(&self) -> bool;
 
     /// The editing side.
     ///

@@ -82,4 +82,7 @@ pub enum Error {
         /// Which volume was asked for.
         volume: VolumeId,
     },
+    /// The work was stopped because somebody asked for it.
+    #[error("the guest was not read to its end")]
+    Interrupted(#[source] ondisk::Interrupted),
 }

@@ -27,6 +27,7 @@ pub mod cloud_init;
 mod content;
 pub mod crypttab;
 mod device_name;
+pub mod difference;
 mod error;
 mod facts;
 mod field_line;

@@ -13,6 +13,7 @@ mod kernel;
 mod model;
 mod operation;
 mod oracle;
+mod places;
 mod random;
 mod tree;
 mod workload;

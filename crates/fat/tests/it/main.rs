@@ -4,5 +4,6 @@ mod common;
 mod corpus;
 mod editing;
 mod hostile;
+mod places;
 mod random;
 mod reading;
