@@ -69,7 +69,7 @@ pub use gate::Gate;
 pub use map::{MappedPlace, Mapping, Mappings};
 pub use open::{Detail, Image, LayerInfo, OpenOptions, open, open_all};
 pub use ovf::{Container, container};
-pub use qcow2::{Compression, Qcow2Options, SnapshotInfo};
+pub use qcow2::{BitmapInfo, Compression, Dirty, Qcow2Options, SnapshotInfo};
 pub use salvage::LostRange;
 pub use state::Fingerprint;
 pub use vhd::{VhdOptions, VhdSubformat};

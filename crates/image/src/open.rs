@@ -9,7 +9,7 @@ use crate::layer::Layer;
 use crate::lost::{Lost, LostLayer};
 use crate::map::Mappings;
 use crate::ovf::{self, Archive, Check, Package};
-use crate::qcow2::SnapshotInfo;
+use crate::qcow2::{BitmapInfo, Dirty, SnapshotInfo};
 use crate::raw::RawLayer;
 use crate::salvage::{LostRange, Salvage};
 use crate::spool::{self, STANDARD_INPUT};
@@ -447,6 +447,36 @@ impl Image {
         interrupt: &Interrupt,
     ) -> Result<Vec<Range<u64>>, Error> {
         self.chain.decided_above(layers, granule, interrupt)
+    }
+
+    /// The dirty bitmaps in the file of a layer, of which only qcow2 has any.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if their directory is damaged, [`Error::Io`], [`Error::Interrupted`]; what
+    /// is wrong with a single one is in [`BitmapInfo::problem`].
+    pub fn bitmaps(&self, layer: usize, interrupt: &Interrupt) -> Result<Vec<BitmapInfo>, Error> {
+        match self.chain.layer(layer).and_then(Layer::bitmaps) {
+            Some(bitmaps) => bitmaps.list(interrupt),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// What a dirty bitmap of the image itself says was written, in whole granules of the disk;
+    /// nothing if there is no bitmap of that name.
+    ///
+    /// # Errors
+    /// [`Error::Options`] if it does not have to be right, [`Error::Corrupt`],
+    /// [`Error::Unsupported`], [`Error::Io`], [`Error::Interrupted`].
+    pub fn dirty(
+        &self,
+        bitmap: &str,
+        granule: NonZeroU64,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Dirty>, Error> {
+        match self.chain.layer(0).and_then(Layer::bitmaps) {
+            Some(bitmaps) => bitmaps.dirty(bitmap, granule, interrupt),
+            None => Ok(None),
+        }
     }
 
     fn top(&self) -> &LayerInfo {

@@ -6,6 +6,7 @@
     reason = "offsets in these small images fit every width"
 )]
 
+mod bitmap;
 #[path = "../made/vhdx.rs"]
 mod craft;
 #[path = "../made/esx.rs"]
