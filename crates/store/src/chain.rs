@@ -1,6 +1,6 @@
 //! Snapshots and their parents.
 
-use crate::{Error, Manifest, Role, SnapshotId, Store, files};
+use crate::{Error, Manifest, Role, SnapshotId, SourceState, Store, files};
 use ondisk::Interrupt;
 use std::collections::HashSet;
 use std::ops::Range;
@@ -31,6 +31,29 @@ impl Store {
         let ends = of_disk.into_iter().filter(|one| !parents.contains(&one.id));
         // The clock of the host may have been set back, so it decides between branches alone.
         Ok(ends.max_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id))))
+    }
+
+    /// Keeps with a snapshot in which state the files are that hold exactly what it holds, in place
+    /// of what was kept before: [`Manifest::source`]. Its id stays.
+    ///
+    /// # Errors
+    /// [`Error::NoSnapshot`], as [`read`](Self::read) for a manifest that is damaged,
+    /// [`Error::Interrupted`].
+    pub fn keep_source(
+        &self,
+        id: &SnapshotId,
+        source: &SourceState,
+        interrupt: &Interrupt,
+    ) -> Result<(), Error> {
+        // Nobody removes it meanwhile.
+        let _lock = self.lock_shared(interrupt)?;
+        let mut manifest = self.manifest(id)?;
+        if manifest.source.as_ref() == Some(source) {
+            return Ok(());
+        }
+        manifest.source = Some(source.clone());
+        let bytes = manifest.sealed().encode();
+        files::publish(&self.manifest_path(id), &bytes, true)
     }
 
     /// The snapshots that were made from this one, by id.
