@@ -13,6 +13,7 @@ mod machine;
 mod mounted;
 mod output;
 mod progress;
+mod since;
 mod size;
 mod source;
 mod target;

@@ -4,6 +4,7 @@ use crate::args::ReplicateArgs;
 use crate::changed::Changed;
 use crate::exit::Kept;
 use crate::locator::{Destination, Source};
+use crate::since::{self, Last, Since, Told};
 use crate::source::{self, Disk, Purpose};
 use crate::target::{self, Output};
 use crate::terminal::Terminal;
@@ -87,29 +88,20 @@ fn round(
     store: &Store,
     terminal: &Terminal,
 ) -> Result<()> {
-    let disks = open(args, terminal)?;
-    if !lists.is_empty() && lists.len() != disks.len() {
-        bail!(
-            "there are {} disks and {} lists of changes; give --changed once for each disk",
-            disks.len(),
-            lists.len()
-        );
+    let mut disks = open(args, terminal)?;
+    let again = args.sources.iter().all(|source| source != "-");
+    if let Some(time) = since::settles_in(&disks).filter(|_| again) {
+        wait(time, &terminal.interrupt)?;
+        disks = open(args, terminal)?;
     }
+    let told = since::told(args, lists, &disks, terminal)?;
     let mut report = Report {
         machine: machine.to_owned(),
         outputs: Vec::new(),
     };
-    for (index, disk) in disks.iter().enumerate() {
-        let number = (index + 1).to_string();
-        match snapshot(
-            args,
-            machine,
-            disk,
-            &number,
-            lists.get(index),
-            store,
-            terminal,
-        ) {
+    for ((number, disk), told) in (1..).zip(&disks).zip(told) {
+        let number = number.to_string();
+        match snapshot(args, machine, disk, &number, told, store, terminal) {
             Ok(output) => report.outputs.push(output),
             Err(error) => {
                 // Disks of one machine belong together: none stays without the others.
@@ -142,34 +134,41 @@ fn snapshot(
     machine: &str,
     disk: &Disk,
     number: &str,
-    list: Option<&Changed>,
+    told: Told,
     store: &Store,
     terminal: &Terminal,
 ) -> Result<Output> {
     let device = disk.device();
-    let changed = list.map(|list| list.on_disk(device.size())).transpose()?;
     let parent = if args.full {
         None
     } else {
         let latest = store.latest(machine, number, Role::Staging);
         latest.with_context(|| format!("cannot look for the last snapshot of {}", disk.name))?
     };
-    if parent.is_none() && changed.is_some() {
-        eprintln!(
-            "rehost: {} has no snapshot yet, so all of it is read, whatever the list says",
-            disk.name
-        );
-    }
+    let source = parent.as_ref().and_then(|parent| parent.source.as_ref());
+    let source = source.map(ToString::to_string);
+    let last = parent.as_ref().map(|parent| Last {
+        disk_size: parent.disk_size,
+        source: source.as_deref(),
+    });
+    let since = Since::of(disk, told, last.as_ref(), terminal)?;
     let new = NewSnapshot {
         parent: parent.as_ref().map(|parent| &parent.id),
         machine,
         disk: number,
         role: Role::Staging,
-        changed: changed.as_deref(),
+        changed: since.ranges(),
         only_if_changed: true,
         ..NewSnapshot::default()
     };
-    target::write_snapshot(&disk.name, &*device, &new, store, terminal)
+    let output = target::write_snapshot(&disk.name, &*device, &new, store, terminal)?;
+    if let (Some(source), Output::Snapshot { id, .. }) = (since.source(disk), &output) {
+        // Without it the next run reads more.
+        if let Err(error) = store.keep_source(id, &source, &terminal.interrupt) {
+            tracing::warn!(%id, %error, "does not keep which files it was made of");
+        }
+    }
+    Ok(output)
 }
 
 /// stdout gets the ids, one a line; people read stderr.
