@@ -12,6 +12,7 @@ mod craft;
 #[path = "../made/esx.rs"]
 mod esx;
 mod imago;
+mod layers;
 #[path = "../hostile/package.rs"]
 mod package;
 mod package_tests;
