@@ -1,8 +1,10 @@
 //! The command line.
 
+mod aws;
 mod images;
 mod snapshots;
 
+pub(crate) use aws::{AwsArgs, UploadArgs};
 pub(crate) use images::{
     Codec, CompareArgs, CopyArgs, DiskArgs, FormatArgs, InfoArgs, MapArgs, PairArgs, Subformat,
     ToFormat,
@@ -45,6 +47,8 @@ Examples:
   rehost convert --each *.vmdk -o out/   convert several machines of one disk each
   rehost copy web1.vmdk web1.qcow2       the same disk in another format
   rehost replicate web1.vmdk --to store:/srv/rehost     keep what changed since the last time
+  rehost replicate web1.vmdk --to ebs:   the same, as snapshots in Amazon EBS
+  rehost convert ebs:snap-0123456789abcdef0 -o ebs:     convert one of them there
 
 Exit status:
     0  done; `plan --check`: nothing to change; `compare`: equal
@@ -59,6 +63,8 @@ Exit status:
 
 Environment:
   REHOST_STORE        the store that `convert` without -o writes to [rehost-store]
+  REHOST_STATE        where uploads to EBS keep journals and indexes [~/.local/state/rehost]
+  AWS_*               region, credentials and addresses of AWS, as AWS's own tools take them
   SOURCE_DATE_EPOCH   the time that changed files get, in seconds since 1970
   REHOST_LOG          what -v shows, as in RUST_LOG (convert=debug)
   NO_COLOR            no colours";
@@ -85,9 +91,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  rehost plan web1.vmdk\n  rehost plan --no-diff --skip resolv-conf web1.vmdk\n  rehost plan --check web1.raw && echo already converted"
     )]
     Plan(PlanArgs),
-    /// Convert a machine and write its disks to images or to a local store
+    /// Convert a machine and write its disks to images or to snapshots
     #[command(
-        after_help = "Examples:\n  rehost convert web1.vmdk -o web1.qcow2\n  rehost convert --target nitro --network preserve web1.vmdk -o web1.raw\n  rehost convert os.vmdk data.vmdk -o web1/\n  rehost convert --blueprint web1.yaml -o store:/srv/rehost"
+        after_help = "Examples:\n  rehost convert web1.vmdk -o web1.qcow2\n  rehost convert --target nitro --network preserve web1.vmdk -o web1.raw\n  rehost convert os.vmdk data.vmdk -o web1/\n  rehost convert --blueprint web1.yaml -o store:/srv/rehost\n  rehost convert ebs:snap-0123456789abcdef0 -o ebs: --region eu-west-1"
     )]
     Convert(ConvertArgs),
     /// Copy a disk into another file, format, block device or store
@@ -97,7 +103,7 @@ pub(crate) enum Command {
     /// which is written in place). Holes and zeros of the source are neither read nor written. The
     /// path of the copy, or the id of the snapshot, is printed.
     #[command(
-        after_help = "Examples:\n  rehost copy web1.vmdk web1.qcow2\n  rehost copy --compress zstd --cluster-size 2M web1.raw web1.qcow2\n  rehost copy --force web1.ova --disk 2 /dev/sdx\n  rehost copy web1.qcow2 store:/srv/rehost\n  ssh host cat /dev/vda | rehost copy - web1.qcow2\n  rehost copy --salvage --json damaged.qcow2 rescued.raw | jq .lost"
+        after_help = "Examples:\n  rehost copy web1.vmdk web1.qcow2\n  rehost copy --compress zstd --cluster-size 2M web1.raw web1.qcow2\n  rehost copy --force web1.ova --disk 2 /dev/sdx\n  rehost copy web1.qcow2 store:/srv/rehost\n  rehost copy web1.qcow2 ebs: --encrypt --tag owner=me\n  rehost copy ebs:snap-0123456789abcdef0 web1.qcow2\n  ssh host cat /dev/vda | rehost copy - web1.qcow2\n  rehost copy --salvage --json damaged.qcow2 rescued.raw | jq .lost"
     )]
     Copy(CopyArgs),
     /// Show what is known about disk images without reading their content
@@ -138,7 +144,7 @@ pub(crate) enum Command {
     /// last one stands for the disk. If one disk fails, no new snapshot of the others stays. The
     /// ids are printed, a line for each disk.
     #[command(
-        after_help = "Examples:\n  rehost replicate web1.vmdk --to store:/srv/rehost\n  rehost replicate /dev/vg/web1-snap /dev/vg/data-snap --machine web1 --to store:/srv/rehost\n  rehost replicate web1.qcow2 --to store:/srv/rehost --every 3m\n  rehost replicate web1.raw --changed changed.txt --to store:/srv/rehost\n  rehost replicate web1.qcow2 --bitmap b0 --to store:/srv/rehost && qemu-img bitmap --clear web1.qcow2 b0"
+        after_help = "Examples:\n  rehost replicate web1.vmdk --to store:/srv/rehost\n  rehost replicate /dev/vg/web1-snap /dev/vg/data-snap --machine web1 --to store:/srv/rehost\n  rehost replicate web1.qcow2 --to store:/srv/rehost --every 3m\n  rehost replicate web1.raw --changed changed.txt --to store:/srv/rehost\n  rehost replicate os.vmdk data.vmdk --machine web1 --to ebs: --max-requests 200\n  rehost replicate web1.qcow2 --bitmap b0 --to store:/srv/rehost && qemu-img bitmap --clear web1.qcow2 b0"
     )]
     Replicate(ReplicateArgs),
     /// Look at the snapshots of a store, remove and check them
@@ -178,11 +184,13 @@ pub(crate) struct SourceArgs {
     /// The root file system, where there are several: sda2, 1:2 (disk:partition), UUID=… or LABEL=…
     #[arg(long, value_name = "VOLUME")]
     pub(crate) root: Option<String>,
+    #[command(flatten)]
+    pub(crate) aws: AwsArgs,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct InspectArgs {
-    /// The disks of one machine in their order: image files, or store:DIR#SNAPSHOT
+    /// The disks of one machine in their order: image files, store:DIR#SNAPSHOT, or ebs:SNAPSHOT
     #[arg(required = true, value_name = "IMAGE", value_hint = ValueHint::FilePath)]
     pub(crate) images: Vec<String>,
     #[command(flatten)]
@@ -234,7 +242,7 @@ pub(crate) enum NetworkArg {
 
 #[derive(Args, Debug)]
 pub(crate) struct PlanArgs {
-    /// The disks of one machine in their order: image files, or store:DIR#SNAPSHOT
+    /// The disks of one machine in their order: image files, store:DIR#SNAPSHOT, or ebs:SNAPSHOT
     #[arg(required_unless_present = "blueprint", value_name = "IMAGE", value_hint = ValueHint::FilePath)]
     pub(crate) images: Vec<String>,
     #[command(flatten)]
@@ -254,7 +262,7 @@ pub(crate) struct PlanArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct ConvertArgs {
-    /// The disks of one machine in their order: image files, or store:DIR#SNAPSHOT
+    /// The disks of one machine in their order: image files, store:DIR#SNAPSHOT, or ebs:SNAPSHOT
     #[arg(required_unless_present = "blueprint", value_name = "IMAGE", value_hint = ValueHint::FilePath)]
     pub(crate) images: Vec<String>,
     /// Every IMAGE is a machine of its own
@@ -264,7 +272,7 @@ pub(crate) struct ConvertArgs {
     pub(crate) source: SourceArgs,
     #[command(flatten)]
     pub(crate) rules: RuleArgs,
-    /// A file for a machine of one disk, a directory for several, or store:DIR
+    /// A file for a machine of one disk, a directory for several, store:DIR, or ebs:
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
     pub(crate) output: Option<String>,
     #[command(flatten)]
@@ -281,6 +289,8 @@ pub(crate) struct ConvertArgs {
     /// Print a report as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) upload: UploadArgs,
 }
 
 #[derive(Args, Debug)]
@@ -292,7 +302,7 @@ pub(crate) struct RulesArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct LsArgs {
-    /// The disk with the guest: an image file, or store:DIR#SNAPSHOT
+    /// The disk with the guest: an image file, store:DIR#SNAPSHOT, or ebs:SNAPSHOT
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) image: String,
     /// The directory in the guest
@@ -310,7 +320,7 @@ pub(crate) struct LsArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct CatArgs {
-    /// The disk with the guest: an image file, or store:DIR#SNAPSHOT
+    /// The disk with the guest: an image file, store:DIR#SNAPSHOT, or ebs:SNAPSHOT
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) image: String,
     /// The file in the guest

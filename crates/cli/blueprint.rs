@@ -3,6 +3,7 @@
 //! The fields about the instance itself (type, subnet, addresses…) come with launching; a field
 //! that is not known here is refused, not ignored.
 
+use crate::locator::Source;
 use anyhow::{Context, Result, bail};
 use convert::{NetworkMode, Options, Target};
 use serde::Deserialize;
@@ -63,7 +64,7 @@ pub(crate) struct Conversion {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Disk {
-    /// The image, by a path from the blueprint's directory, or `store:DIR#SNAPSHOT`.
+    /// The image, by a path from the blueprint's directory, or a snapshot as on the command line.
     pub(crate) source: String,
 }
 
@@ -75,7 +76,8 @@ impl Blueprint {
             Self::parse(&text).with_context(|| format!("in the blueprint {}", path.display()))?;
         let dir = path.parent().map_or_else(PathBuf::new, Path::to_owned);
         for disk in &mut blueprint.disks {
-            if !disk.source.starts_with("store:") {
+            // What cannot be understood is told when it is opened.
+            if matches!(Source::parse(&disk.source), Ok(Source::File(_))) {
                 disk.source = dir.join(&disk.source).to_string_lossy().into_owned();
             }
         }

@@ -1,5 +1,6 @@
 //! What the process says when it ends.
 
+use crate::ebs;
 use crate::terminal::{Colour, Terminal};
 use anyhow::Error;
 use ondisk::Interrupted;
@@ -63,7 +64,8 @@ fn status(error: &Error) -> u8 {
 }
 
 /// Whose fault something is.
-enum Blame {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Blame {
     /// The host's, or that of who wrote the command line.
     Host,
     Source,
@@ -79,6 +81,7 @@ fn is_interruption(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.downcast_ref::<Interrupted>().is_some()
         || matches!(image, Some(image::Error::Interrupted(_)))
         || matches!(store, Some(store::Error::Interrupted(_)))
+        || ebs::is_interruption(cause)
 }
 
 fn blame(cause: &(dyn std::error::Error + 'static)) -> Blame {
@@ -97,6 +100,9 @@ fn blame(cause: &(dyn std::error::Error + 'static)) -> Blame {
             store::Error::Block(_) => Blame::Unknown,
             _ => Blame::Host,
         };
+    }
+    if let Some(blame) = ebs::blame(cause) {
+        return blame;
     }
     if let Some(block::Error::Format { .. }) = cause.downcast_ref() {
         return Blame::SourceUnless;

@@ -2,14 +2,13 @@
 
 use crate::args::SourceArgs;
 use crate::exit::Unconvertible;
+use crate::snapshot_home::Snapshot;
 use crate::source::{self, Content as From, Purpose};
 use crate::terminal::Terminal;
 use anyhow::{Context, Result, bail};
 use guest::{Content, Machine, SourceDisk, Volume, VolumeId};
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
-use store::Snapshot;
 
 /// A machine with its disks, in the order of the command line.
 #[derive(Debug)]
@@ -17,8 +16,8 @@ pub(crate) struct Opened {
     pub(crate) machine: Machine,
     /// The name of an output made from each disk, without directory and ending.
     pub(crate) stems: Vec<String>,
-    /// The snapshot of a store that each disk is, if it is one.
-    pub(crate) snapshots: Vec<Option<Arc<Snapshot>>>,
+    /// The snapshot that each disk is, if it is one.
+    pub(crate) snapshots: Vec<Option<Snapshot>>,
     /// Every file that was opened: none of them may be written.
     pub(crate) files: Vec<PathBuf>,
 }
@@ -34,7 +33,7 @@ pub(crate) fn open(
     let (mut disks, mut stems, mut files) = (Vec::new(), Vec::new(), Vec::new());
     let mut snapshots = Vec::new();
     for text in images {
-        for disk in source::open(text, &options, terminal)? {
+        for disk in source::open(text, &options, &args.aws, terminal)? {
             files.extend_from_slice(disk.files());
             snapshots.push(match &disk.content {
                 From::Snapshot(snapshot) => Some(snapshot.clone()),

@@ -6,6 +6,11 @@ mod changed;
 mod commands;
 mod date;
 mod duration;
+#[cfg(feature = "aws")]
+mod ebs;
+#[cfg(not(feature = "aws"))]
+#[path = "no_ebs.rs"]
+mod ebs;
 mod exit;
 mod identity;
 mod locator;
@@ -15,6 +20,8 @@ mod output;
 mod progress;
 mod since;
 mod size;
+mod snapshot_home;
+mod snapshot_name;
 mod source;
 mod target;
 mod terminal;

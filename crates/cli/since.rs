@@ -31,11 +31,11 @@ pub(crate) enum Told {
 
 /// The last snapshot of a disk, wherever it is kept.
 #[derive(Debug)]
-pub(crate) struct Last<'a> {
-    /// Bytes of the disk.
-    pub(crate) disk_size: u64,
+pub(crate) struct Last {
+    /// Bytes of the disk; absent where whoever keeps the snapshot looks to what a disk has grown by.
+    pub(crate) disk_size: Option<u64>,
     /// What [`Since::source`] gave when it was made, if it was kept.
-    pub(crate) source: Option<&'a str>,
+    pub(crate) source: Option<String>,
 }
 
 /// Where a disk can differ from its last snapshot.
@@ -122,8 +122,8 @@ impl Since {
     /// Finds out, and says on stderr by what.
     pub(crate) fn of(
         disk: &Disk,
-        told: Told,
-        last: Option<&Last<'_>>,
+        told: &Told,
+        last: Option<&Last>,
         terminal: &Terminal,
     ) -> Result<Self> {
         let everything = Self {
@@ -140,7 +140,7 @@ impl Since {
             return Ok(everything);
         };
         let (mut ranges, believed) = match (told, &disk.content) {
-            (Told::Ranges(ranges, _), _) => (ranges, true),
+            (Told::Ranges(ranges, _), _) => (ranges.clone(), true),
             (Told::Nothing, Content::Image(image)) => match layers(disk, image, last, terminal)? {
                 Some(ranges) => (ranges, false),
                 None => return Ok(everything),
@@ -148,7 +148,9 @@ impl Since {
             (Told::Nothing | Told::ReadAll, _) => return Ok(everything),
         };
         // What the disk has grown by is in no snapshot.
-        ranges.push(last.disk_size..disk.device().size());
+        if let Some(size) = last.disk_size {
+            ranges.push(size..disk.device().size());
+        }
         Ok(Self {
             ranges: Some(ranges),
             believed,
@@ -158,6 +160,11 @@ impl Since {
     /// What a snapshot is made with: bytes of the disk, in any order; everything if absent.
     pub(crate) fn ranges(&self) -> Option<&[Range<u64>]> {
         self.ranges.as_deref()
+    }
+
+    /// Whether a list or a bitmap says so, which is about the last snapshot alone.
+    pub(crate) fn is_believed(&self) -> bool {
+        self.believed
     }
 
     /// The state of the files that hold what was read, to be kept with the snapshot: ask once the
@@ -188,22 +195,21 @@ impl Since {
 fn layers(
     disk: &Disk,
     image: &Image,
-    last: &Last<'_>,
+    last: &Last,
     terminal: &Terminal,
 ) -> Result<Option<Vec<Range<u64>>>> {
     let prints = image.fingerprints();
     if prints.len() < 2 {
         return Ok(None);
     }
-    let known = prints.iter().position(|print| {
-        print.is_some_and(|print| last.source == Some(print.to_string().as_str()))
-    });
-    let above = match (known, last.source) {
+    let known = prints
+        .iter()
+        .position(|print| print.is_some_and(|print| last.source == Some(print.to_string())));
+    let above = match (known, &last.source) {
         // The layers below have to be the disk that the snapshot is of.
         (Some(above), _)
             if above > 0
-                && image.layers().get(above).map(|layer| layer.virtual_size)
-                    == Some(last.disk_size) =>
+                && image.layers().get(above).map(|layer| layer.virtual_size) == last.disk_size =>
         {
             above
         }

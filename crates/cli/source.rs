@@ -1,7 +1,9 @@
 //! Opening what an argument names: the one place where arguments become disks.
 
-use crate::args::DiskArgs;
+use crate::args::{AwsArgs, DiskArgs};
+use crate::ebs;
 use crate::locator::Source;
+use crate::snapshot_home::Snapshot;
 use crate::terminal::Terminal;
 use anyhow::{Context, Result, bail};
 use block::BlockRead;
@@ -9,7 +11,7 @@ use image::{Gate, Image, OpenOptions};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use store::{Snapshot, Store};
+use store::Store;
 
 /// A disk that is read.
 #[derive(Debug)]
@@ -25,14 +27,14 @@ pub(crate) struct Disk {
 #[derive(Debug)]
 pub(crate) enum Content {
     Image(Box<Image>),
-    Snapshot(Arc<Snapshot>),
+    Snapshot(Snapshot),
 }
 
 impl Disk {
     pub(crate) fn device(&self) -> Arc<dyn BlockRead> {
         match &self.content {
             Content::Image(image) => image.device(),
-            Content::Snapshot(snapshot) => snapshot.clone(),
+            Content::Snapshot(snapshot) => snapshot.device(),
         }
     }
 
@@ -40,7 +42,7 @@ impl Disk {
     pub(crate) fn files(&self) -> &[PathBuf] {
         match &self.content {
             Content::Image(image) => image.files(),
-            // Blocks of a store are never replaced.
+            // Blocks of snapshots are never replaced.
             Content::Snapshot(_) => &[],
         }
     }
@@ -92,9 +94,18 @@ pub(crate) fn options(
 }
 
 /// Opens every disk that an argument names, or the one with the number in the options.
-pub(crate) fn open(text: &str, options: &OpenOptions, terminal: &Terminal) -> Result<Vec<Disk>> {
+pub(crate) fn open(
+    text: &str,
+    options: &OpenOptions,
+    aws: &AwsArgs,
+    terminal: &Terminal,
+) -> Result<Vec<Disk>> {
     terminal.interrupt.check()?;
     let source = Source::parse(text)?;
+    let of_images = options.snapshot.is_some() || options.salvage || options.disk.is_some();
+    if of_images && !matches!(source, Source::File(_)) {
+        bail!("{text}: --snapshot, --salvage and --disk are about images, not about snapshots");
+    }
     let contents: Vec<Content> = match &source {
         Source::File(path) => match options.disk {
             Some(_) => image::open(path, options).map(|image| vec![image]),
@@ -105,15 +116,14 @@ pub(crate) fn open(text: &str, options: &OpenOptions, terminal: &Terminal) -> Re
         .map(|image| Content::Image(Box::new(image)))
         .collect(),
         Source::Snapshot { store, id } => {
-            if options.snapshot.is_some() || options.salvage || options.disk.is_some() {
-                bail!(
-                    "{text}: --snapshot, --salvage and --disk are about images, not about stores"
-                );
-            }
             let snapshot = Store::open(store)?
                 .read(id)
                 .with_context(|| format!("cannot open {text}"))?;
-            vec![Content::Snapshot(Arc::new(snapshot))]
+            vec![Content::Snapshot(Snapshot::Store(Arc::new(snapshot)))]
+        }
+        Source::Ebs(id) => {
+            let snapshot = ebs::open(id, aws, terminal)?;
+            vec![Content::Snapshot(Snapshot::Ebs(Arc::new(snapshot)))]
         }
     };
     let several = contents.len() > 1 || options.disk.is_some();
@@ -145,7 +155,7 @@ pub(crate) fn open_chosen(
         disk: args.disk.map(NonZeroUsize::get),
         ..options(args.format.as_deref(), &args.allow_path, purpose, terminal)?
     };
-    open(text, &options, terminal)
+    open(text, &options, &args.aws, terminal)
 }
 
 /// Opens the one disk that is meant; `option` is what chooses one of several.

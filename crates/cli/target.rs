@@ -1,5 +1,6 @@
 //! Writing a disk to where it goes.
 
+use crate::ebs::Made;
 use crate::exit::Partly;
 use crate::identity;
 use crate::terminal::Terminal;
@@ -11,6 +12,7 @@ use ondisk::Interrupt;
 use serde::Serialize;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 use std::time::{SystemTime, UNIX_EPOCH};
 use store::{Children, NewSnapshot, SnapshotId, Store};
 
@@ -45,6 +47,17 @@ pub(crate) enum Output {
         /// Whether it was not there before.
         made: bool,
     },
+    #[serde(rename = "ebs-snapshot")]
+    Ebs(Made),
+}
+
+/// What is said about a snapshot wherever it lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Summary<'a> {
+    pub(crate) disk: &'a str,
+    pub(crate) id: String,
+    pub(crate) put_blocks: u64,
+    pub(crate) made: bool,
 }
 
 impl Output {
@@ -53,6 +66,32 @@ impl Output {
         match self {
             Self::File { path, .. } => path.display().to_string(),
             Self::Snapshot { id, .. } => id.to_string(),
+            Self::Ebs(made) => made.id().to_owned(),
+        }
+    }
+
+    /// What is said about it, if it is a snapshot.
+    pub(crate) fn snapshot(&self) -> Option<Summary<'_>> {
+        match self {
+            Self::File { .. } => None,
+            Self::Snapshot {
+                disk,
+                id,
+                put_blocks,
+                made,
+                ..
+            } => Some(Summary {
+                disk,
+                id: id.to_string(),
+                put_blocks: *put_blocks,
+                made: *made,
+            }),
+            Self::Ebs(snapshot) => Some(Summary {
+                disk: snapshot.disk(),
+                id: snapshot.id().to_owned(),
+                put_blocks: snapshot.put_blocks(),
+                made: snapshot.made(),
+            }),
         }
     }
 
@@ -67,12 +106,14 @@ impl Output {
             Self::Snapshot { made: false, .. } => {}
             Self::Snapshot { store, id, .. } => {
                 // The user may have interrupted the work, and this is what has to be done then.
-                let removed = Store::open(store)
-                    .and_then(|store| store.remove(id, Children::Refuse, &Interrupt::default()));
+                let removed = Store::open(store).and_then(|store| {
+                    store.remove(from_ref(id), Children::Refuse, &Interrupt::default())
+                });
                 if let Err(error) = removed {
                     tracing::warn!(%id, %error, "cannot be removed");
                 }
             }
+            Self::Ebs(made) => made.remove(),
         }
     }
 }

@@ -5,7 +5,11 @@ use crate::progress::Bars;
 use ondisk::{Interrupt, NoProgress, Progress};
 use std::io::IsTerminal;
 use std::sync::Arc;
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Colours, progress, and the wish to stop.
 #[derive(Debug)]
@@ -103,5 +107,21 @@ fn start_log(verbose: u8) {
         // Colours are left out of what it is built with.
         .with_ansi(false)
         .without_time()
+        .finish()
+        .with(FilterFn::new(tells_no_secrets))
         .init();
+}
+
+/// Whatever the user wants to see: below `info` these crates log signed headers, and more of what
+/// nobody may read.
+fn tells_no_secrets(metadata: &Metadata<'_>) -> bool {
+    let speaks_to_aws = |name: &str| {
+        let name = name.split("::").next().unwrap_or_default();
+        ["aws_", "hyper"]
+            .iter()
+            .any(|start| name.starts_with(start))
+            || ["rustls", "h2"].contains(&name)
+    };
+    *metadata.level() <= Level::INFO
+        || !(speaks_to_aws(metadata.target()) || metadata.module_path().is_some_and(speaks_to_aws))
 }

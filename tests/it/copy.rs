@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 const MIB: u64 = 1 << 20;
 
 /// A format that is written: its name, what qemu-img calls it, and further arguments.
-type Written = (&'static str, &'static str, &'static [&'static str]);
+pub(crate) type Written = (&'static str, &'static str, &'static [&'static str]);
 
-const WRITTEN: [Written; 11] = [
+pub(crate) const WRITTEN: [Written; 11] = [
     ("raw", "raw", &[]),
     ("raw", "raw", &["--preallocate"]),
     ("qcow2", "qcow2", &[]),
@@ -39,7 +39,7 @@ const WRITTEN: [Written; 11] = [
 ];
 
 /// Makes a raw disk of data that compresses, data that does not, written zeros, and holes.
-fn disk(path: &Path, mib: u64) {
+pub(crate) fn disk(path: &Path, mib: u64) {
     let file = File::create(path).unwrap();
     file.set_len(mib * MIB + 3 * 512).unwrap();
     let mut random = 1_u64;

@@ -100,7 +100,7 @@ fn snapshots_hold(dir: &Path, content: &[u8]) -> usize {
     let store = match Store::open(dir) {
         Ok(store) => store,
         // It was killed before it made one.
-        Err(store::Error::NotAStore(_)) => return 0,
+        Err(store::Error::NoStore(_)) => return 0,
         Err(error) => panic!("{error}"),
     };
     let snapshots = store.snapshots().unwrap();

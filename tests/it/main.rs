@@ -6,6 +6,8 @@ mod conversion;
 mod copy;
 mod crash;
 mod deltas;
+#[cfg(feature = "aws")]
+mod ebs;
 mod hostile;
 mod images;
 mod packages;
@@ -13,4 +15,6 @@ mod several_disks;
 mod snapshots;
 mod space;
 mod stale;
+mod store_faults;
+mod store_names;
 mod support;

@@ -1,5 +1,6 @@
 //! The commands about images as such, whatever machine is on them.
 
+use super::aws::{AwsArgs, UploadArgs};
 use crate::size;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum, ValueHint};
@@ -27,6 +28,8 @@ pub(crate) struct DiskArgs {
     /// Also open files that an image names if they are below DIR; else only beside the image
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) allow_path: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) aws: AwsArgs,
 }
 
 /// What is written, and how.
@@ -100,10 +103,10 @@ pub(crate) enum Subformat {
 
 #[derive(Args, Debug)]
 pub(crate) struct CopyArgs {
-    /// An image file, a block device, - for a raw disk from stdin, or store:DIR#SNAPSHOT
+    /// An image file, a block device, - for a raw disk from stdin, store:DIR#SNAPSHOT, or ebs:SNAPSHOT
     #[arg(value_name = "SRC", value_hint = ValueHint::FilePath)]
     pub(crate) source: String,
-    /// A file, a block device, or store:DIR
+    /// A file, a block device, store:DIR, or ebs:
     #[arg(value_name = "DEST", value_hint = ValueHint::AnyPath)]
     pub(crate) destination: String,
     #[command(flatten)]
@@ -131,11 +134,13 @@ pub(crate) struct CopyArgs {
     /// Print a report as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) upload: UploadArgs,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct InfoArgs {
-    /// Image files, block devices, - for a raw disk from stdin, or store:DIR#SNAPSHOT
+    /// Image files, block devices, - for a raw disk from stdin, store:DIR#SNAPSHOT, or ebs:SNAPSHOT
     #[arg(required = true, value_name = "SRC", value_hint = ValueHint::FilePath)]
     pub(crate) sources: Vec<String>,
     #[command(flatten)]
@@ -147,7 +152,7 @@ pub(crate) struct InfoArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct MapArgs {
-    /// An image file, a block device, or store:DIR#SNAPSHOT
+    /// An image file, a block device, store:DIR#SNAPSHOT, or ebs:SNAPSHOT
     #[arg(value_name = "SRC", value_hint = ValueHint::FilePath)]
     pub(crate) source: String,
     #[command(flatten)]
@@ -160,7 +165,7 @@ pub(crate) struct MapArgs {
 /// Two disks to compare.
 #[derive(Args, Debug)]
 pub(crate) struct PairArgs {
-    /// An image file, a block device, - for a raw disk from stdin, or store:DIR#SNAPSHOT
+    /// An image file, a block device, - for a raw disk from stdin, store:DIR#SNAPSHOT, or ebs:SNAPSHOT
     #[arg(value_name = "A", value_hint = ValueHint::FilePath)]
     pub(crate) left: String,
     /// The one to compare it with
@@ -187,6 +192,8 @@ pub(crate) struct PairArgs {
     /// Also open files that an image names if they are below DIR; else only beside the image
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) allow_path: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) aws: AwsArgs,
 }
 
 #[derive(Args, Debug)]
@@ -209,6 +216,7 @@ impl PairArgs {
             snapshot: snapshot.clone(),
             disk,
             allow_path: self.allow_path.clone(),
+            aws: self.aws.clone(),
         };
         [
             disk(&self.format_a, &self.snapshot_a, self.disk_a),

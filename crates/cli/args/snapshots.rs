@@ -1,5 +1,6 @@
 //! The commands about snapshots.
 
+use super::aws::{AwsArgs, UploadArgs};
 use super::images::{PairArgs, format_names};
 use crate::duration;
 use clap::{Args, Subcommand, ValueHint};
@@ -8,11 +9,12 @@ use std::time::Duration;
 
 #[derive(Args, Debug)]
 pub(crate) struct ReplicateArgs {
-    /// The disks of one machine in their order: images, block devices, or store:DIR#SNAPSHOT
+    /// The disks of one machine in their order: images, block devices, store:DIR#SNAPSHOT, or
+    /// ebs:SNAPSHOT
     #[arg(required = true, value_name = "SRC", value_hint = ValueHint::FilePath)]
     pub(crate) sources: Vec<String>,
-    /// Where the snapshots go: store:DIR
-    #[arg(long, value_name = "STORE", value_hint = ValueHint::AnyPath)]
+    /// Where the snapshots go: store:DIR or ebs:
+    #[arg(long, value_name = "HOME", value_hint = ValueHint::AnyPath)]
     pub(crate) to: String,
     /// The machine, by a name that stays [default: the first SRC without directory and ending]
     #[arg(long, value_name = "NAME")]
@@ -56,6 +58,10 @@ pub(crate) struct ReplicateArgs {
     /// Print a report as JSON; with --every one for each round
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) aws: AwsArgs,
+    #[command(flatten)]
+    pub(crate) upload: UploadArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,7 +79,7 @@ pub(crate) enum SnapshotsCommand {
     },
     /// Show what is known about a snapshot, and which regions of the disk changed
     #[command(
-        after_help = "Example:\n  rehost snapshots show store:/srv/rehost#snap-0123456789abcdef0"
+        after_help = "Examples:\n  rehost snapshots show store:/srv/rehost#snap-0123456789abcdef0\n  rehost snapshots show --json store:/srv/rehost#latest:web1 | jq -r .id\n\nA snapshot is named by its id or the beginning of it, or as latest:MACHINE[:DISK], the staging\nsnapshot that the next one is made from, or converted:MACHINE[:DISK], the last converted one."
     )]
     Show {
         /// The snapshot: store:DIR#SNAPSHOT
@@ -84,8 +90,8 @@ pub(crate) enum SnapshotsCommand {
     },
     /// Remove snapshots
     ///
-    /// Others stay as they are. What only these snapshots needed stays in the store until
-    /// `rehost snapshots gc`.
+    /// All that are named are removed, or none; others stay as they are. What only these needed
+    /// stays in the store until `rehost snapshots gc`.
     #[command(
         after_help = "Example:\n  rehost snapshots rm store:/srv/rehost#snap-0123456789abcdef0"
     )]

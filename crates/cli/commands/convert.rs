@@ -6,6 +6,7 @@ use crate::blueprint::{Blueprint, BootMode};
 use crate::exit::Unconvertible;
 use crate::locator::{Destination, Source};
 use crate::machine::Opened;
+use crate::snapshot_home::{Home, New, Role, Set, Snapshot};
 use crate::source::Purpose;
 use crate::target::{self, Output};
 use crate::terminal::{Colour, Terminal};
@@ -24,7 +25,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
-use store::{NewSnapshot, Role, Snapshot, Store};
 
 /// One machine to convert.
 struct Job {
@@ -173,7 +173,7 @@ enum Target {
         chosen: Chosen,
         options: WriteOptions,
     },
-    Store(Store),
+    Snapshots(Home),
 }
 
 enum Place {
@@ -183,12 +183,16 @@ enum Place {
 
 impl Target {
     fn new(destination: Destination, several: bool, args: &ConvertArgs) -> Result<Self> {
-        let path = match destination {
-            Destination::Store(_) if args.format.is_given() => {
-                bail!("formats and their options are about image files, not about stores")
+        let home = Home::open(&destination, &args.source.aws, &args.upload)?;
+        let path = match (destination, home) {
+            (_, Some(_)) if args.format.is_given() => {
+                bail!("formats and their options are about image files, not about snapshots")
             }
-            Destination::Store(dir) => return Ok(Self::Store(Store::create(&dir)?)),
-            Destination::Path(path) => path,
+            (_, Some(home)) => return Ok(Self::Snapshots(home)),
+            (Destination::Path(path), None) => path,
+            (Destination::Store(_) | Destination::Ebs, None) => {
+                bail!("nothing can be written there")
+            }
         };
         let named_as_dir = path.as_os_str().as_encoded_bytes().ends_with(b"/");
         let place = if several || named_as_dir || path.is_dir() {
@@ -223,7 +227,7 @@ impl Target {
     fn overwrites(&self) -> bool {
         match self {
             Self::Files { options, .. } => options.overwrite,
-            Self::Store(_) => false,
+            Self::Snapshots(_) => false,
         }
     }
 
@@ -237,11 +241,18 @@ impl Target {
             Self::Files {
                 chosen, options, ..
             } => target::write_file(disk.name, device, disk.path, chosen, options, terminal),
-            Self::Store(store) => {
-                let new = disk.snapshot(store);
-                target::write_snapshot(disk.name, device, &new, store, terminal)
-            }
+            Self::Snapshots(home) => disk.write_snapshot(device, home, terminal),
         }
+    }
+
+    /// Begins what is made of a machine.
+    fn begin(&self, job: &Job, opened: &Opened) -> Result<Option<Set>> {
+        let Self::Snapshots(home) = self else {
+            return Ok(None);
+        };
+        let mut what = vec![job.machine.as_str()];
+        what.extend(opened.machine.disks().iter().map(|disk| disk.name.as_str()));
+        home.begin(Role::Converted, &what).map(Some)
     }
 }
 
@@ -256,43 +267,40 @@ struct ToWrite<'a> {
     from: Option<&'a Snapshot>,
     /// Bytes that differ from what it was made from.
     changed: &'a [Range<u64>],
+    /// What it belongs to, if it becomes a snapshot.
+    set: Option<&'a Set>,
 }
 
 impl ToWrite<'_> {
-    /// Made from a snapshot of the same store it inherits of that one, and only what the conversion
+    /// Made from a snapshot of the same place it inherits of that one, and only what the conversion
     /// wrote is read and stored.
-    fn snapshot(&self, store: &Store) -> NewSnapshot<'_> {
-        let new = NewSnapshot {
-            machine: self.machine,
-            disk: self.number,
+    fn write_snapshot(
+        &self,
+        device: &dyn BlockRead,
+        home: &Home,
+        terminal: &Terminal,
+    ) -> Result<Output> {
+        let set = self.set.context("nothing was begun")?;
+        let parent = match self.from {
+            Some(from) => home.parent(from, self.changed, terminal)?,
+            None => None,
+        };
+        let of = self.from.and_then(Snapshot::of);
+        let (machine, number) = match &of {
+            Some((machine, number)) => (machine.as_str(), number.as_str()),
+            None => (self.machine, self.number),
+        };
+        let new = New {
+            name: self.name,
+            device,
+            machine,
+            number,
             role: Role::Converted,
-            ..NewSnapshot::default()
+            parent: parent.as_ref(),
+            changed: parent.is_some().then_some(self.changed),
+            only_if_changed: false,
         };
-        let Some(from) = self.from else {
-            return new;
-        };
-        let manifest = from.manifest();
-        let new = NewSnapshot {
-            machine: &manifest.machine,
-            disk: &manifest.disk,
-            ..new
-        };
-        if is_same_dir(from.store().dir(), store.dir()) {
-            NewSnapshot {
-                parent: Some(&manifest.id),
-                changed: Some(self.changed),
-                ..new
-            }
-        } else {
-            new
-        }
-    }
-}
-
-fn is_same_dir(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => false,
+        home.write(set, &new, terminal)
     }
 }
 
@@ -345,6 +353,7 @@ fn convert(job: &Job, opened: &Opened, paths: &[PathBuf], run: &Run<'_>) -> Resu
         Err(error) => return Err(error),
     }
     terminal.interrupt.check()?;
+    let set = target.begin(job, opened)?;
     let disks = opened.machine.disks();
     let outputs: Vec<_> = disks
         .par_iter()
@@ -363,8 +372,9 @@ fn convert(job: &Job, opened: &Opened, paths: &[PathBuf], run: &Run<'_>) -> Resu
                 path,
                 machine: &job.machine,
                 number: &(index + 1).to_string(),
-                from: from.as_deref(),
+                from: from.as_ref(),
                 changed: &changed,
+                set: set.as_ref(),
             };
             target.write(&to_write, device, terminal)
         })
@@ -377,6 +387,7 @@ fn convert(job: &Job, opened: &Opened, paths: &[PathBuf], run: &Run<'_>) -> Resu
         }
     }
     let Some(error) = failed else {
+        set.map_or(Ok(()), Set::end)?;
         return Ok(report);
     };
     if !target.overwrites() {
@@ -440,7 +451,7 @@ impl Places {
                 .as_ref()
                 .map_or_else(|_| Vec::new(), |opened| paths(opened, target));
             for path in &paths {
-                if let Target::Store(_) = target {
+                if let Target::Snapshots(_) = target {
                     break;
                 }
                 if !seen.insert(path.clone()) {
@@ -469,7 +480,7 @@ fn paths(opened: &Opened, target: &Target) -> Vec<PathBuf> {
             chosen,
             ..
         } => dir.join(format!("{stem}.{}", chosen.name())),
-        Target::Store(store) => store.dir().to_owned(),
+        Target::Snapshots(_) => PathBuf::new(),
     };
     opened.stems.iter().map(path).collect()
 }

@@ -3,6 +3,7 @@
 use crate::args::CopyArgs;
 use crate::exit::SOURCE;
 use crate::locator::Destination;
+use crate::snapshot_home::{Home, New, Role};
 use crate::source::{self, Content, Disk, Purpose};
 use crate::target::{self, Output};
 use crate::terminal::{Colour, Terminal};
@@ -16,7 +17,6 @@ use serde::Serialize;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use store::{NewSnapshot, Store};
 
 /// What became of a disk.
 #[derive(Serialize)]
@@ -45,7 +45,7 @@ struct Lost {
 /// Where the disk goes, with everything decided before work starts.
 enum Target {
     File(PathBuf, Chosen, WriteOptions),
-    Store(PathBuf, Option<NonZeroUsize>),
+    Snapshot(Home, Option<NonZeroUsize>),
 }
 
 pub(super) fn run(args: &CopyArgs, terminal: &Terminal) -> Result<ExitCode> {
@@ -78,8 +78,10 @@ pub(super) fn run(args: &CopyArgs, terminal: &Terminal) -> Result<ExitCode> {
 
 impl Target {
     fn new(args: &CopyArgs) -> Result<Self> {
-        match Destination::parse(&args.destination)? {
-            Destination::Path(path) => {
+        let destination = Destination::parse(&args.destination)?;
+        let home = Home::open(&destination, &args.disk.aws, &args.upload)?;
+        match (destination, home) {
+            (Destination::Path(path), _) => {
                 let chosen = write_format::choose(&args.format, Some(&path))?;
                 if args.preallocate && chosen.format != WriteFormat::Raw {
                     bail!(
@@ -96,14 +98,15 @@ impl Target {
                 };
                 Ok(Self::File(path, chosen, options))
             }
-            Destination::Store(dir) => {
+            (_, Some(home)) => {
                 if args.format.is_given() || args.preallocate {
                     bail!(
                         "formats, their options and --preallocate are about files, not about stores"
                     );
                 }
-                Ok(Self::Store(dir, args.threads))
+                Ok(Self::Snapshot(home, args.threads))
             }
+            (_, None) => bail!("{}: nothing can be written there", args.destination),
         }
     }
 
@@ -119,17 +122,25 @@ impl Target {
                 target::claim(path, disk.files(), overwrite)?;
                 target::write_file(&disk.name, device, path, chosen, options, terminal)
             }
-            Self::Store(dir, threads) => {
-                let store = Store::create(dir)?;
+            Self::Snapshot(home, threads) => {
                 let pool = ThreadPoolBuilder::new()
                     .num_threads(threads.map_or(0, NonZeroUsize::get))
                     .build()
                     .context("cannot start threads")?;
-                let new = NewSnapshot {
-                    disk: &disk.name,
-                    ..NewSnapshot::default()
+                let new = New {
+                    name: &disk.name,
+                    device,
+                    machine: &disk.stem,
+                    number: "1",
+                    role: Role::Copy,
+                    parent: None,
+                    changed: None,
+                    only_if_changed: false,
                 };
-                pool.install(|| target::write_snapshot(&disk.name, device, &new, &store, terminal))
+                let set = home.begin(Role::Copy, &[&disk.name])?;
+                let output = pool.install(|| home.write(&set, &new, terminal))?;
+                set.end()?;
+                Ok(output)
             }
         }
     }
@@ -138,7 +149,7 @@ impl Target {
 fn formats(disk: &Disk) -> Vec<&'static str> {
     match &disk.content {
         Content::Image(image) => image.layers().iter().map(|l| l.format.name()).collect(),
-        Content::Snapshot(_) => vec!["store"],
+        Content::Snapshot(snapshot) => vec![snapshot.format()],
     }
 }
 

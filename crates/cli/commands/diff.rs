@@ -40,13 +40,17 @@ pub(super) fn run(args: &DiffArgs, terminal: &Terminal) -> Result<ExitCode> {
     };
     output::stream(|out| {
         printer.begin(out)?;
-        match &disks.each_ref().map(|disk| &disk.content) {
-            [Content::Snapshot(a), Content::Snapshot(b)] if a.store().dir() == b.store().dir() => {
-                for range in a.store().diff(&a.manifest().id, &b.manifest().id)? {
+        let known = match &disks.each_ref().map(|disk| &disk.content) {
+            [Content::Snapshot(a), Content::Snapshot(b)] => a.diff(b)?,
+            _ => None,
+        };
+        match known {
+            Some(ranges) => {
+                for range in ranges {
                     printer.add(out, range)?;
                 }
             }
-            _ => {
+            None => {
                 let names = || format!("cannot compare {} with {}", disks[0].name, disks[1].name);
                 let total = left.size().max(right.size());
                 let task = terminal.progress.start("compare", Unit::Bytes, Some(total));

@@ -2,6 +2,7 @@
 
 use crate::args::InfoArgs;
 use crate::exit::SOURCE;
+use crate::snapshot_home::Snapshot;
 use crate::source::{self, Content, Disk, Purpose};
 use crate::terminal::{Colour, Terminal};
 use crate::{output, size};
@@ -14,7 +15,6 @@ use std::fmt::Write as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use store::Snapshot;
 
 /// What is known about a disk without reading its content.
 #[derive(Serialize)]
@@ -136,8 +136,8 @@ impl Info {
                 Extents::of_image(image, check)?,
             ),
             Content::Snapshot(snapshot) => (
-                "store",
-                vec![Layer::of_snapshot(snapshot)],
+                snapshot.format(),
+                Layer::of_snapshot(snapshot).into_iter().collect(),
                 Extents::of_snapshot(snapshot, check)?,
             ),
         };
@@ -279,10 +279,14 @@ impl Layer {
         }
     }
 
-    fn of_snapshot(snapshot: &Snapshot) -> Self {
+    /// Of a snapshot in EBS nothing more is known than what it holds.
+    fn of_snapshot(snapshot: &Snapshot) -> Option<Self> {
+        let Snapshot::Store(snapshot) = snapshot else {
+            return None;
+        };
         let manifest = snapshot.manifest();
         let detail = |name, value| Detail { name, value };
-        Self {
+        Some(Self {
             path: snapshot.store().dir().to_owned(),
             format: "store",
             virtual_size: manifest.disk_size,
@@ -296,7 +300,7 @@ impl Layer {
             ],
             snapshots: Vec::new(),
             bitmaps: Vec::new(),
-        }
+        })
     }
 }
 
@@ -372,7 +376,9 @@ impl Extents {
 
     fn of_snapshot(snapshot: &Snapshot, check: impl Fn() -> Result<(), Interrupted>) -> Walked {
         let mut extents = Self::default();
-        let device: &dyn BlockRead = snapshot;
+        let device = snapshot.device();
+        let device: &dyn BlockRead = &*device;
+        let compressed = matches!(snapshot, Snapshot::Store(_));
         for extent in device.extents() {
             check()?;
             let extent = match extent {
@@ -384,7 +390,7 @@ impl Extents {
             match extent.kind {
                 ExtentKind::Data => {
                     extents.data += length;
-                    extents.compressed += length;
+                    extents.compressed += if compressed { length } else { 0 };
                 }
                 ExtentKind::Zero => extents.unallocated += length,
             }

@@ -55,7 +55,8 @@ pub(super) fn run(args: &MapArgs, terminal: &Terminal) -> Result<ExitCode> {
                 }
             }
             Content::Snapshot(snapshot) => {
-                let device: &dyn BlockRead = &**snapshot;
+                let device = snapshot.device();
+                let device: &dyn BlockRead = &*device;
                 for extent in device.extents() {
                     terminal.interrupt.check()?;
                     printer.run(out, &extent?.into())?;

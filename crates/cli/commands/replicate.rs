@@ -2,19 +2,19 @@
 
 use crate::args::ReplicateArgs;
 use crate::changed::Changed;
-use crate::exit::Kept;
+use crate::exit::{self, Kept};
 use crate::locator::{Destination, Source};
-use crate::since::{self, Last, Since, Told};
+use crate::since::{self, Since, Told};
+use crate::snapshot_home::{Home, New, Role, Set};
 use crate::source::{self, Disk, Purpose};
-use crate::target::{self, Output};
+use crate::target::{Output, Summary};
 use crate::terminal::Terminal;
-use crate::{mounted, output};
+use crate::{ebs, mounted, output};
 use anyhow::{Context, Result, bail};
 use ondisk::{Interrupt, Interrupted};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use store::{NewSnapshot, Role, Store};
 
 /// What became of a machine in one round.
 #[derive(Serialize)]
@@ -24,22 +24,33 @@ struct Report {
 }
 
 pub(super) fn run(args: &ReplicateArgs, terminal: &Terminal) -> Result<ExitCode> {
-    let dir = Destination::store(&args.to)?;
+    let destination = Destination::parse(&args.to)?;
     if args.every.is_some() && args.sources.iter().any(|source| source == "-") {
         bail!("stdin can be read only once, and --every reads the disks again");
     }
     let machine = machine(args)?;
     let lists = args.changed.iter().map(|path| Changed::read(path));
     let lists: Vec<Changed> = lists.collect::<Result<_>>()?;
-    let store = Store::create(&dir)?;
+    let home = Home::open(&destination, &args.aws, &args.upload)?;
+    let home =
+        home.with_context(|| format!("{}: name a store as store:DIR, or EBS as ebs:", args.to))?;
     let Some(every) = args.every else {
-        round(args, &machine, &lists, &store, terminal)?;
+        round(args, &machine, &lists, &home, terminal)?;
         return Ok(ExitCode::SUCCESS);
     };
     let mut printed = false;
     loop {
         let started = Instant::now();
-        let ended = round(args, &machine, &lists, &store, terminal).and_then(|()| {
+        let ended = match round(args, &machine, &lists, &home, terminal) {
+            // What passes shall not end a replication that went well.
+            Err(error) if printed && ebs::may_pass(&error) => {
+                exit::report(&error, terminal);
+                eprintln!("rehost: the next round goes on from there");
+                Ok(())
+            }
+            ended => ended,
+        };
+        let ended = ended.and_then(|()| {
             printed = true;
             let rest = every.saturating_sub(started.elapsed());
             Ok(wait(rest, &terminal.interrupt)?)
@@ -85,7 +96,7 @@ fn round(
     args: &ReplicateArgs,
     machine: &str,
     lists: &[Changed],
-    store: &Store,
+    home: &Home,
     terminal: &Terminal,
 ) -> Result<()> {
     let mut disks = open(args, terminal)?;
@@ -99,9 +110,16 @@ fn round(
         machine: machine.to_owned(),
         outputs: Vec::new(),
     };
-    for ((number, disk), told) in (1..).zip(&disks).zip(told) {
+    let set = home.begin(Role::Staging, &[machine])?;
+    let chain = Chain {
+        machine,
+        full: args.full,
+        home,
+        set: &set,
+    };
+    for ((number, disk), told) in (1..).zip(&disks).zip(&told) {
         let number = number.to_string();
-        match snapshot(args, machine, disk, &number, told, store, terminal) {
+        match chain.snapshot(disk, &number, told, terminal) {
             Ok(output) => report.outputs.push(output),
             Err(error) => {
                 // Disks of one machine belong together: none stays without the others.
@@ -110,6 +128,7 @@ fn round(
             }
         }
     }
+    set.end()?;
     render(&report, args.json)
 }
 
@@ -119,7 +138,7 @@ fn open(args: &ReplicateArgs, terminal: &Terminal) -> Result<Vec<Disk>> {
     let options = source::options(args.format.as_deref(), &args.allow_path, purpose, terminal)?;
     let mut disks = Vec::new();
     for text in &args.sources {
-        disks.extend(source::open(text, &options, terminal)?);
+        disks.extend(source::open(text, &options, &args.aws, terminal)?);
     }
     if !args.allow_mounted {
         for disk in &disks {
@@ -129,60 +148,78 @@ fn open(args: &ReplicateArgs, terminal: &Terminal) -> Result<Vec<Disk>> {
     Ok(disks)
 }
 
-fn snapshot(
-    args: &ReplicateArgs,
-    machine: &str,
-    disk: &Disk,
-    number: &str,
-    told: Told,
-    store: &Store,
-    terminal: &Terminal,
-) -> Result<Output> {
-    let device = disk.device();
-    let parent = if args.full {
-        None
-    } else {
-        let latest = store.latest(machine, number, Role::Staging);
-        latest.with_context(|| format!("cannot look for the last snapshot of {}", disk.name))?
-    };
-    let source = parent.as_ref().and_then(|parent| parent.source.as_ref());
-    let source = source.map(ToString::to_string);
-    let last = parent.as_ref().map(|parent| Last {
-        disk_size: parent.disk_size,
-        source: source.as_deref(),
-    });
-    let since = Since::of(disk, told, last.as_ref(), terminal)?;
-    let new = NewSnapshot {
-        parent: parent.as_ref().map(|parent| &parent.id),
-        machine,
-        disk: number,
-        role: Role::Staging,
-        changed: since.ranges(),
-        only_if_changed: true,
-        ..NewSnapshot::default()
-    };
-    let output = target::write_snapshot(&disk.name, &*device, &new, store, terminal)?;
-    if let (Some(source), Output::Snapshot { id, .. }) = (since.source(disk), &output) {
-        // Without it the next run reads more.
-        if let Err(error) = store.keep_source(id, &source, &terminal.interrupt) {
-            tracing::warn!(%id, %error, "does not keep which files it was made of");
+/// Where the snapshots of a machine go.
+struct Chain<'a> {
+    machine: &'a str,
+    full: bool,
+    home: &'a Home,
+    set: &'a Set,
+}
+
+impl Chain<'_> {
+    fn snapshot(
+        &self,
+        disk: &Disk,
+        number: &str,
+        told: &Told,
+        terminal: &Terminal,
+    ) -> Result<Output> {
+        let device = disk.device();
+        loop {
+            let parent = if self.full {
+                None
+            } else {
+                // The list says what changed since a snapshot that may be a damaged one.
+                let sure = matches!(told, Told::Ranges(..));
+                let latest = self.home.latest(self.machine, number, sure, terminal);
+                latest.with_context(|| {
+                    format!("cannot look for the last snapshot of {}", disk.name)
+                })?
+            };
+            let last = parent.as_ref().map(|parent| self.home.last(parent));
+            let since = Since::of(disk, told, last.as_ref(), terminal)?;
+            let new = New {
+                name: &disk.name,
+                device: &*device,
+                machine: self.machine,
+                number,
+                role: Role::Staging,
+                parent: parent.as_ref(),
+                changed: since.ranges(),
+                only_if_changed: true,
+            };
+            match self.home.write(self.set, &new, terminal) {
+                // Somebody removed the parent a moment ago: there is another one, or none.
+                // A list is about that one alone.
+                Err(error) if !since.is_believed() && is_without_parent(&error) => {}
+                Err(error) => return Err(error),
+                Ok(output) => {
+                    if let Some(source) = since.source(disk) {
+                        self.home.keep_source(&output, &source, terminal);
+                    }
+                    return Ok(output);
+                }
+            }
         }
     }
-    Ok(output)
+}
+
+fn is_without_parent(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<store::Error>();
+    matches!(error, Some(store::Error::NoSnapshot { .. }))
 }
 
 /// stdout gets the ids, one a line; people read stderr.
 fn render(report: &Report, json: bool) -> Result<()> {
     for output in &report.outputs {
-        if let Output::Snapshot {
+        if let Some(Summary {
             disk,
             id,
             put_blocks,
             made,
-            ..
-        } = output
+        }) = output.snapshot()
         {
-            if *made {
+            if made {
                 eprintln!("{disk}: {put_blocks} blocks changed");
             } else {
                 eprintln!("{disk}: nothing changed since {id}");

@@ -5,10 +5,9 @@ use crate::exit::SOURCE;
 use crate::locator::{Destination, Source};
 use crate::terminal::{Colour, Terminal};
 use crate::{date, output, size};
-use anyhow::{Result, bail};
+use anyhow::{Error, Result};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
-use std::error::Error;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,7 +15,7 @@ use store::{BLOCK, Children, Manifest, SnapshotId, Store};
 
 pub(super) fn run(command: &SnapshotsCommand, terminal: &Terminal) -> Result<ExitCode> {
     match command {
-        SnapshotsCommand::List { store, json } => list(&open(store)?, *json, terminal)?,
+        SnapshotsCommand::List { store, json } => return list(&open(store)?, *json, terminal),
         SnapshotsCommand::Show { snapshot, json } => show(snapshot, *json, terminal)?,
         SnapshotsCommand::Rm {
             snapshots,
@@ -64,8 +63,14 @@ impl From<Manifest> for Line {
     }
 }
 
-fn list(store: &Store, json: bool, terminal: &Terminal) -> Result<()> {
-    let mut lines: Vec<Line> = store.snapshots()?.into_iter().map(Line::from).collect();
+fn list(store: &Store, json: bool, terminal: &Terminal) -> Result<ExitCode> {
+    let survey = store.survey()?;
+    // One that is damaged hides no other.
+    for problem in &survey.damaged {
+        eprintln!("rehost: {}", output::printable(&reasons(problem)));
+    }
+    let status = if survey.damaged.is_empty() { 0 } else { SOURCE };
+    let mut lines: Vec<Line> = survey.manifests.into_iter().map(Line::from).collect();
     let depths = depths(&lines);
     lines.sort_by_cached_key(|line| {
         // Parents first, also of what was made within a second.
@@ -74,7 +79,8 @@ fn list(store: &Store, json: bool, terminal: &Terminal) -> Result<()> {
         (machine, disk, line.created, depth, line.id.clone())
     });
     if json {
-        return output::json(&lines);
+        output::json(&lines)?;
+        return Ok(status.into());
     }
     const HEAD: [&str; 9] = [
         "MACHINE",
@@ -102,7 +108,8 @@ fn list(store: &Store, json: bool, terminal: &Terminal) -> Result<()> {
             parent.unwrap_or_else(|| "-".to_owned()),
         ]
     }));
-    output::write(table(&rows, terminal).as_bytes())
+    output::write(table(&rows, terminal).as_bytes())?;
+    Ok(status.into())
 }
 
 /// How many of the others each snapshot was made from, one after another.
@@ -290,50 +297,20 @@ fn rm(names: &[String], keep_children: bool, terminal: &Terminal) -> Result<()> 
             ids.push(id);
         }
     }
+    let children = if keep_children {
+        Children::Keep
+    } else {
+        Children::Refuse
+    };
     let mut count = 0_usize;
-    for (dir, mut ids) in by_store {
-        let store = Store::open(&dir)?;
-        if keep_children {
-            for id in &ids {
-                store.remove(id, Children::Keep, &terminal.interrupt)?;
-            }
-            count += ids.len();
-            continue;
-        }
-        for id in &ids {
-            let children = store.children(id)?;
-            let others: Vec<_> = children
-                .iter()
-                .filter(|one| !ids.contains(&one.id))
-                .collect();
-            if let Some(child) = others.first() {
-                bail!(
-                    "{id} is the parent of {}{}; remove that before, or keep it with --keep-children. \
-                     Nothing was removed",
-                    child.id,
-                    match others.len() {
-                        1 => String::new(),
-                        several => format!(" and {} others", several - 1),
-                    }
-                );
-            }
-        }
-        // Children first: a chain ends with the last of its snapshots.
-        while !ids.is_empty() {
-            let before = ids.len();
-            let mut rest = Vec::new();
-            for id in ids {
-                match store.remove(&id, Children::Refuse, &terminal.interrupt) {
-                    Ok(()) => count += 1,
-                    Err(store::Error::HasChildren { .. }) => rest.push(id),
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            if let Some(id) = rest.first().filter(|_| rest.len() == before) {
-                bail!("somebody is making a snapshot from {id}; {count} were removed");
-            }
-            ids = rest;
-        }
+    for (dir, ids) in by_store {
+        let removed = Store::open(&dir)?.remove(&ids, children, &terminal.interrupt);
+        removed.map_err(|error| match error {
+            store::Error::HasChildren { .. } => Error::new(error)
+                .context("remove what was made from it too, or give --keep-children"),
+            error => error.into(),
+        })?;
+        count += ids.len();
     }
     eprintln!(
         "{count} removed; `rehost snapshots gc` removes the blocks that nobody needs any more"
@@ -376,6 +353,7 @@ struct Checked {
     snapshots: u64,
     blocks: u64,
     unneeded_blocks: u64,
+    unfinished_files: u64,
     problems: Vec<String>,
     more_problems: u64,
     hurt: Vec<Hurt>,
@@ -395,6 +373,7 @@ fn fsck(store: &Store, json: bool, terminal: &Terminal) -> Result<ExitCode> {
         snapshots: report.snapshots,
         blocks: report.blocks,
         unneeded_blocks: report.unneeded,
+        unfinished_files: report.unfinished,
         problems: report
             .problems
             .iter()
@@ -416,7 +395,7 @@ fn fsck(store: &Store, json: bool, terminal: &Terminal) -> Result<ExitCode> {
 }
 
 /// An error with all that is behind it, in a line.
-fn reasons(error: &dyn Error) -> String {
+fn reasons(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut below = error.source();
     while let Some(error) = below {
@@ -437,6 +416,14 @@ impl Checked {
         }
         for hurt in &self.hurt {
             let _ = writeln!(text, "{} lost {} blocks", hurt.id, hurt.blocks);
+        }
+        if self.unfinished_files > 0 {
+            let _ = writeln!(
+                text,
+                "{} files are unfinished: a run was killed, and `rehost snapshots gc` removes them, \
+                 or it goes on",
+                self.unfinished_files
+            );
         }
         let verdict = if self.sound {
             "all is well"

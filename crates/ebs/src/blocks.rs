@@ -62,6 +62,22 @@ impl Blocks {
         self.places.get(position).map(|place| place.block)
     }
 
+    /// The blocks of which some bytes are in `ranges`, ascending.
+    pub(crate) fn within(&self, ranges: &[Range<u64>]) -> Vec<u32> {
+        let mut found = Vec::new();
+        for range in ranges.iter().filter(|range| range.start < range.end) {
+            // Beyond any disk there is no block either.
+            let block = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+            let (first, end) = (block(range.start / BLOCK), block(range.end.div_ceil(BLOCK)));
+            let from = self.places.partition_point(|place| place.block < first);
+            let places = self.places.get(from..).unwrap_or_default().iter();
+            found.extend(places.map(|place| place.block).take_while(|one| *one < end));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
     /// The token of the block at a position.
     pub(crate) fn token(&self, position: usize) -> Result<String, Error> {
         let Some(place) = self.places.get(position) else {

@@ -48,11 +48,12 @@ impl Ebs {
             .volume_size(volume_size)
             .client_token(token)
             .timeout(i32::from(request.timeout_minutes))
-            .set_parent_snapshot_id(request.parent.map(|(id, _)| id.to_owned()));
+            .set_parent_snapshot_id(request.parent.map(|parent| parent.id.to_owned()));
         if !request.description.is_empty() {
             call = call.description(request.description);
         }
-        for (key, value) in request.all_tags(source) {
+        let size = request.disk.size().to_string();
+        for (key, value) in request.all_tags(source, &size) {
             call = call.tags(Tag::builder().key(key).value(value).build());
         }
         call = match request.encryption {
@@ -72,7 +73,7 @@ impl Ebs {
                 failure.into_error(Action::CreateTags)
             }
             End::Failed(failure, _) if failure.kind == Kind::NotFound => {
-                let parent = request.parent.map_or("", |(id, _)| id);
+                let parent = request.parent.map_or("", |parent| parent.id);
                 Error::NoSnapshot(parent.to_owned())
             }
             end => end.into_error(asked.action),
@@ -235,7 +236,7 @@ impl Ebs {
     }
 
     /// Reads a block and checks it against the checksum that comes with it.
-    pub(crate) async fn get(&self, id: &str, block: u32, token: &str) -> Result<Vec<u8>, End> {
+    pub(crate) async fn get(&self, id: &str, block: u32, token: &str) -> Result<Got, End> {
         let asked = Asked {
             action: Action::GetSnapshotBlock,
             bytes: BLOCK_BYTES,
@@ -258,7 +259,7 @@ impl Ebs {
         }
     }
 
-    async fn get_once(&self, id: &str, index: i32, token: &str) -> Result<Vec<u8>, Failure> {
+    async fn get_once(&self, id: &str, index: i32, token: &str) -> Result<Got, Failure> {
         let wrong = |what: &str| Failure::new(Kind::Checksum, "", what);
         let call = self
             .0
@@ -288,11 +289,19 @@ impl Ebs {
         if content.len() != usize_of(BLOCK) {
             return Err(Failure::lost("it is shorter than it says"));
         }
-        if Sha256::digest(&content)[..] != expected[..] {
+        let digest: Digest = Sha256::digest(&content).into();
+        if digest[..] != expected[..] {
             return Err(wrong("its SHA-256 is not the one that came with it"));
         }
-        Ok(content)
+        Ok(Got { content, digest })
     }
+}
+
+/// A block that was read, and its digest.
+#[derive(Debug)]
+pub(crate) struct Got {
+    pub(crate) content: Vec<u8>,
+    pub(crate) digest: Digest,
 }
 
 /// A page of a list.

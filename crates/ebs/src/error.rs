@@ -125,6 +125,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it may be gone later, with nothing changed here: the network, or the service, did not
+    /// answer in time.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::GaveUp { .. } | Self::NotFinal { .. })
+    }
+
     /// What `store`'s engine says, with an error of ours that went through it as it was.
     pub(crate) fn of_engine(error: store::Error) -> Self {
         match error {

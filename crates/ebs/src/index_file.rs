@@ -22,7 +22,21 @@ fn path_of(dir: &Path, id: &str) -> PathBuf {
     dir.join(format!("{id}.index"))
 }
 
-/// Keeps an index; it has its name when it is whole and on disk.
+/// Keeps the index of a snapshot of a disk of `blocks` blocks; it has its name when it is whole and
+/// on disk.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn save_index(dir: &Path, id: &str, index: &Index, blocks: u32) -> Result<(), Error> {
+    crate::info::check_id(id)?;
+    std::fs::create_dir_all(dir).map_err(|source| Error::Io {
+        path: dir.to_owned(),
+        source,
+    })?;
+    save(dir, id, index, blocks)
+}
+
+/// As [`save_index`], into a directory that is there.
 pub(crate) fn save(dir: &Path, id: &str, index: &Index, blocks: u32) -> Result<(), Error> {
     let path = path_of(dir, id);
     let io = |source| Error::Io {
@@ -39,6 +53,17 @@ pub(crate) fn save(dir: &Path, id: &str, index: &Index, blocks: u32) -> Result<(
     file.as_file().sync_all().map_err(io)?;
     file.persist(&path).map_err(|error| io(error.error))?;
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)
+}
+
+/// Removes the index of a snapshot that is of no use, if there is one.
+pub(crate) fn remove(dir: &Path, id: &str) -> Result<(), Error> {
+    let path = path_of(dir, id);
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::Io { path, source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The index of a snapshot and the blocks of its disk, if `dir`, the journal directory of the run that

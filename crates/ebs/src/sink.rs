@@ -8,13 +8,24 @@ use std::time::{Duration, Instant};
 use store::{Digest, Record, SinkError, SnapshotSink};
 use tokio::task::JoinSet;
 
-/// The sink of one snapshot.
+/// A snapshot that blocks can be put into.
 #[derive(Debug)]
-pub(crate) struct Sink {
+pub(crate) struct Session {
+    pub(crate) journal: Journal,
+    pub(crate) id: String,
+    pub(crate) encrypted: bool,
+    /// Until when the service may not find it.
+    pub(crate) new_until: Instant,
+}
+
+/// Begins a snapshot.
+type Begin<'a> = dyn Fn() -> Result<Session, Error> + Sync + 'a;
+
+/// The sink of one snapshot, which is begun with its first block if it was not before.
+pub(crate) struct Sink<'a> {
     ebs: Ebs,
-    id: Arc<str>,
-    new_until: Instant,
-    journal: Arc<Journal>,
+    session: Mutex<Option<Arc<Session>>>,
+    begin: &'a Begin<'a>,
     before: Vec<Record>,
     interrupt: Interrupt,
     slots: usize,
@@ -40,27 +51,38 @@ struct State {
 /// How often those who wait look whether the user wants it to stop.
 const TICK: Duration = Duration::from_millis(100);
 
-impl Sink {
-    /// A sink that continues what the journal says was put.
+impl<'a> Sink<'a> {
+    /// A sink that continues what a journal says was put, or begins with the first block.
     pub(crate) fn new(
         ebs: &Ebs,
-        id: &str,
-        new_until: Instant,
-        mut journal: Journal,
+        mut session: Option<Session>,
+        begin: &'a Begin<'a>,
         interrupt: &Interrupt,
     ) -> Self {
-        let before = std::mem::take(&mut journal.put);
+        let put = session.as_mut().map(|session| &mut session.journal.put);
         Self {
             ebs: ebs.clone(),
-            id: id.into(),
-            new_until,
-            journal: Arc::new(journal),
-            before,
+            before: put.map(std::mem::take).unwrap_or_default(),
+            session: Mutex::new(session.map(Arc::new)),
+            begin,
             interrupt: interrupt.clone(),
             slots: adapt::slots(ebs.0.max_concurrency),
             flow: Arc::default(),
             tasks: Mutex::default(),
         }
+    }
+
+    /// The snapshot, begun if it was not before; nothing if that failed.
+    fn session(&self) -> Option<Arc<Session>> {
+        // Whoever comes first begins, the others wait for that.
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if session.is_none() && !self.flow.lock().failed {
+            match (self.begin)() {
+                Ok(begun) => *session = Some(Arc::new(begun)),
+                Err(error) => self.flow.fail(error),
+            }
+        }
+        session.clone()
     }
 
     /// What made the upload fail, if it was one of the blocks.
@@ -75,15 +97,18 @@ impl Sink {
         self.ebs.runtime().block_on(stopped);
     }
 
-    /// Waits until all blocks are put; gives back the journal, and how many were put in this run.
-    pub(crate) fn finish(self) -> Result<(Journal, u64), Error> {
+    /// Waits until all blocks are put; gives the snapshot, if one was begun, and how many blocks were
+    /// put in this run.
+    pub(crate) fn finish(self) -> Result<(Option<Session>, u64), Error> {
         let all_put = self.all_put();
         // The tasks have said that they are done, but may still hold the journal for a moment.
         self.stop();
         let put = all_put?;
-        let journal = Arc::into_inner(self.journal);
+        let session = self.session.into_inner();
+        let session = session.unwrap_or_else(PoisonError::into_inner);
         // Every other holder was a task, and all of them have ended.
-        Ok((journal.expect("nobody else holds the journal"), put))
+        let alone = |session| Arc::into_inner(session).expect("nobody else holds the journal");
+        Ok((session.map(alone), put))
     }
 
     fn all_put(&self) -> Result<u64, Error> {
@@ -115,20 +140,20 @@ impl Sink {
     }
 }
 
-impl SnapshotSink for Sink {
+impl SnapshotSink for Sink<'_> {
     fn put(&self, block: u32, digest: Digest, content: Vec<u8>) -> Result<(), SinkError> {
+        let session = self.session().ok_or("the snapshot could not be begun")?;
         self.enter()?;
-        if let Err(error) = self.journal.putting(block, &digest) {
+        if let Err(error) = session.journal.putting(block, &digest) {
             self.flow.leave(Err(error));
             return Err("the journal could not be written".into());
         }
         let (ebs, flow) = (self.ebs.clone(), self.flow.clone());
-        let (journal, id) = (self.journal.clone(), self.id.clone());
-        let new_until = self.new_until;
         let task = async move {
-            let put = ebs.put(&id, block, &digest, content, new_until).await;
-            let result = put.and_then(|()| journal.done(block, &digest));
-            drop(journal);
+            let (id, new_until) = (&session.id, session.new_until);
+            let put = ebs.put(id, block, &digest, content, new_until).await;
+            let result = put.and_then(|()| session.journal.done(block, &digest));
+            drop(session);
             flow.leave(result);
         };
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -159,14 +184,23 @@ impl Flow {
         state.running = state.running.saturating_sub(1);
         match result {
             Ok(()) => state.put = state.put.saturating_add(1),
-            Err(error) => {
-                // The first error is the cause, the others may be its consequences.
-                if !std::mem::replace(&mut state.failed, true) {
-                    state.error = Some(error);
-                }
-            }
+            Err(error) => state.fail(error),
         }
         drop(state);
         self.changed.notify_all();
+    }
+
+    fn fail(&self, error: Error) {
+        self.lock().fail(error);
+        self.changed.notify_all();
+    }
+}
+
+impl State {
+    /// The first error is the cause, the others may be its consequences.
+    fn fail(&mut self, error: Error) {
+        if !std::mem::replace(&mut self.failed, true) {
+            self.error = Some(error);
+        }
     }
 }

@@ -1,17 +1,20 @@
 //! A snapshot in EBS as a block device, read on demand.
 
 use crate::blocks::Blocks;
+use crate::calls::Got;
 use crate::failure::Kind;
 use crate::retry::End;
-use crate::{Action, Ebs, Error};
+use crate::{Action, Ebs, Error, adapt};
 use block::{BlockRead, Extent, ExtentKind};
-use ondisk::Interrupt;
 use ondisk::width::{u64_of, usize_of};
+use ondisk::{Interrupt, Progress, Task, Unit};
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
-use store::BLOCK;
+use store::{BLOCK, Digest, Index, Record, ZERO};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
@@ -83,6 +86,80 @@ impl EbsSnapshot {
     }
 }
 
+impl EbsSnapshot {
+    /// The digests of the blocks it holds, or of those that lie within some bytes of the disk. All of
+    /// them are read, unless they were a moment ago.
+    ///
+    /// # Errors
+    /// As the service says; [`Error::Interrupted`].
+    pub fn index(
+        &self,
+        within: Option<&[Range<u64>]>,
+        progress: &dyn Progress,
+    ) -> Result<Index, Error> {
+        let blocks = self.0.blocks();
+        let wanted = match within {
+            None => (0..blocks.len()).filter_map(|at| blocks.at(at)).collect(),
+            Some(ranges) => blocks.within(ranges),
+        };
+        let keep = within.is_some();
+        let total = u64_of(wanted.len()).saturating_mul(BLOCK);
+        let task = progress.start("reading", Unit::Bytes, Some(total));
+        let work = self.0.clone().digests(wanted, keep, &*task);
+        let mut records = self.0.ebs.wait(&self.0.interrupt, work)?;
+        records.sort_unstable_by_key(|record| record.0);
+        // The list of blocks has each of them once.
+        Ok(Index::from_records(records).unwrap_or_default())
+    }
+}
+
+impl Inner {
+    /// The digests of some blocks, in any order; `keep` lets the blocks into the cache.
+    async fn digests(
+        self: Arc<Self>,
+        wanted: Vec<u32>,
+        keep: bool,
+        task: &dyn Task,
+    ) -> Result<Vec<Record>, Error> {
+        let slots = adapt::slots(self.ebs.0.max_concurrency);
+        let mut records = Vec::with_capacity(wanted.len());
+        let mut wanted = wanted.into_iter();
+        let mut tasks = JoinSet::new();
+        loop {
+            while tasks.len() < slots
+                && let Some(block) = wanted.next()
+            {
+                let inner = self.clone();
+                tasks.spawn(async move {
+                    let digest = inner.digest(block, keep).await?;
+                    Ok::<Record, Error>((block, digest))
+                });
+            }
+            let Some(done) = tasks.join_next().await else {
+                return Ok(records);
+            };
+            records.push(done.unwrap_or_else(|error| Err(broken(&error)))?);
+            task.advance(BLOCK);
+        }
+    }
+
+    async fn digest(&self, block: u32, keep: bool) -> Result<Digest, Error> {
+        if !keep {
+            return Ok(self.fetch(block).await?.digest);
+        }
+        let content = self.content(block).await?;
+        Ok(content.map_or(ZERO, |content| Sha256::digest(&*content).into()))
+    }
+}
+
+/// A task that did not come to its end.
+fn broken(error: &tokio::task::JoinError) -> Error {
+    Error::Answer {
+        action: Action::GetSnapshotBlock,
+        what: error.to_string(),
+    }
+}
+
 impl Inner {
     fn blocks(&self) -> Arc<Blocks> {
         let blocks = self.blocks.read().unwrap_or_else(PoisonError::into_inner);
@@ -97,13 +174,13 @@ impl Inner {
         let cell = self.cache().cell(block);
         // Whoever comes first fetches, the others wait for the same answer.
         let content = cell.get_or_try_init(|| async {
-            let content = self.fetch(block).await?;
-            Ok::<_, Error>(Arc::new(content))
+            let got = self.fetch(block).await?;
+            Ok::<_, Error>(Arc::new(got.content))
         });
         content.await.cloned().map(Some)
     }
 
-    async fn fetch(&self, block: u32) -> Result<Vec<u8>, Error> {
+    async fn fetch(&self, block: u32) -> Result<Got, Error> {
         let mut refreshes = 0_u32;
         loop {
             let mut blocks = self.blocks();
@@ -117,7 +194,7 @@ impl Inner {
             let position = blocks.find(block).map_err(|_| gone())?;
             let token = blocks.token(position)?;
             match self.ebs.get(&self.id, block, &token).await {
-                Ok(content) => return Ok(content),
+                Ok(got) => return Ok(got),
                 Err(End::Failed(failure, _)) if failure.kind == Kind::Token => {
                     refreshes = refreshes.saturating_add(1);
                     if refreshes > MAX_REFRESHES {
@@ -200,10 +277,7 @@ impl Inner {
         }
         let mut contents = vec![None; parts.len()];
         while let Some(done) = tasks.join_next().await {
-            let (at, content) = done.map_err(|error| Error::Answer {
-                action: Action::GetSnapshotBlock,
-                what: error.to_string(),
-            })?;
+            let (at, content) = done.map_err(|error| broken(&error))?;
             if let Some(slot) = contents.get_mut(at) {
                 *slot = content?;
             }

@@ -12,6 +12,12 @@ pub const DISK: &str = "rehost:disk";
 pub const ROLE: &str = "rehost:role";
 /// What was uploaded, as a digest: the same again is the same upload.
 pub const SOURCE: &str = "rehost:source";
+/// What snapshots of several disks have in common that were made in one run.
+pub const SET: &str = "rehost:set";
+/// The snapshot of which it inherits: EC2 does not tell.
+pub const PARENT: &str = "rehost:parent";
+/// Bytes of the disk: the volume's size is in GiB.
+pub const SIZE: &str = "rehost:size";
 
 /// The most tags that StartSnapshot takes.
 pub(crate) const MAX_TAGS: usize = 50;

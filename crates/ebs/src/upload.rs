@@ -4,13 +4,14 @@ mod request;
 
 use crate::info::State;
 use crate::journal::{self, Journal};
-use crate::sink::Sink;
-use crate::{Ebs, Error, SnapshotInfo, index_file, tag};
+use crate::sink::{Session, Sink};
+use crate::{Action, Ebs, Error, SnapshotInfo, index_file, tag};
 use aws_sdk_ebs::types::Status;
 use ondisk::width::u64_of;
 use ondisk::{Interrupt, Progress};
-pub use request::{Encryption, Role, UploadRequest};
-use std::path::Path;
+pub use request::{Encryption, Parent, Role, UploadRequest};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use store::{Digest, Index, Record, SinkError, SnapshotSink};
 
@@ -27,9 +28,14 @@ pub struct Uploaded {
     pub skipped: u64,
     /// Bytes of the disk that were read.
     pub read: u64,
-    /// Whether the snapshot was complete before, and nothing was done.
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// Whether an earlier run put all of it: it has the disk as that run saw it, and this one did
+    /// not compare.
     pub existed: bool,
-    /// Its content, for its child.
+    /// Whether the disk is as the parent has it, so that nothing was made: `id` is the parent's.
+    pub unchanged: bool,
+    /// Its content, for its child; as far as the parent's is known.
     pub index: Index,
 }
 
@@ -43,8 +49,38 @@ const LAST_LOOK: Duration = Duration::from_secs(10);
 enum Before {
     /// The snapshot is complete.
     Done(String, bool),
-    /// It is to be made, or to be made whole.
-    Open(Journal, String, bool, Instant),
+    /// It was begun by an earlier run.
+    Open(Session),
+    /// It is to be begun.
+    Fresh(Fresh),
+}
+
+/// A snapshot that is to be begun.
+#[derive(Clone)]
+struct Fresh {
+    /// How many attempts there were before.
+    attempt: u32,
+    /// Whether a journal was opened of a run that was killed before it knew the snapshot.
+    unfinished: Arc<Mutex<Option<Journal>>>,
+    /// Snapshots of the same upload that are of no use.
+    found: Vec<String>,
+}
+
+fn lock(journal: &Mutex<Option<Journal>>) -> MutexGuard<'_, Option<Journal>> {
+    journal.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An upload with what follows from it.
+struct Upload<'a> {
+    ebs: &'a Ebs,
+    request: &'a UploadRequest<'a>,
+    size: request::Size,
+    source: Digest,
+    /// The source in hex.
+    name: String,
+    /// The journal.
+    path: PathBuf,
+    interrupt: &'a Interrupt,
 }
 
 impl Ebs {
@@ -71,66 +107,165 @@ impl Ebs {
             path: request.journal_dir.to_owned(),
             source,
         })?;
-        let (journal, id, encrypted, new_until) = match self.before(request, &size, interrupt)? {
+        let source = request.source(&size);
+        let name = hex(&source);
+        let upload = Upload {
+            ebs: self,
+            request,
+            size,
+            source,
+            path: request.journal_dir.join(format!("{name}.upload")),
+            name,
+            interrupt,
+        };
+        let (session, fresh) = match upload.before()? {
             Before::Done(id, encrypted) => {
                 return existing(request, &size, id, encrypted, progress, interrupt);
             }
-            Before::Open(journal, id, encrypted, new_until) => (journal, id, encrypted, new_until),
-        };
-        let none = Index::default();
-        let parent = request.parent.map_or(&none, |(_, index)| index);
-        let sealed_before = journal.sealing;
-        let (journal, put, own, index, read) = if journal.sealing {
-            let own = journal.put.clone();
-            let index = parent.child(&own, size.blocks, encrypted);
-            (journal, 0, own, index, 0)
-        } else {
-            let sink = Sink::new(self, &id, new_until, journal, interrupt);
-            let result = store::engine::run(&request.job(encrypted), &sink, progress, interrupt);
-            let outcome = result.map_err(|error| {
-                sink.stop();
-                // Why a block was refused is with the sink; the engine knows only that it was.
-                sink.error().unwrap_or_else(|| Error::of_engine(error))
-            })?;
-            let (journal, put) = sink.finish()?;
-            journal.sealing()?;
-            (journal, put, outcome.put, outcome.index, outcome.read)
-        };
-        self.seal(&id, &own, new_until, sealed_before, interrupt)?;
-        match self.final_state(&id, interrupt) {
-            Err(error @ Error::SnapshotFailed { .. }) => {
-                // It cannot be mended: the next run begins a new one.
-                journal.remove()?;
-                return Err(error);
+            Before::Open(session) if session.journal.sealing => return upload.seal_again(session),
+            Before::Open(session) => (Some(session), None),
+            Before::Fresh(fresh) => {
+                // It is begun when the first block is to be put, if ever.
+                let as_large = |parent: Parent<'_>| size.gib <= i64::from(parent.volume_size);
+                if request.only_if_changed && request.parent.is_some_and(as_large) {
+                    (None, Some(fresh))
+                } else {
+                    match upload.begin(fresh)? {
+                        Before::Open(session) => (Some(session), None),
+                        Before::Done(id, encrypted) => {
+                            return existing(request, &size, id, encrypted, progress, interrupt);
+                        }
+                        Before::Fresh(_) => return Err(upload.too_often()),
+                    }
+                }
             }
-            other => other?,
-        }
-        index_file::save(request.journal_dir, &id, &index, size.blocks)?;
-        journal.remove()?;
-        let total = u64_of(own.len());
+        };
+        upload.run(session, fresh, progress)
+    }
+}
+
+impl Upload<'_> {
+    /// Puts the blocks, and seals.
+    fn run(
+        &self,
+        session: Option<Session>,
+        fresh: Option<Fresh>,
+        progress: &dyn Progress,
+    ) -> Result<Uploaded, Error> {
+        let (ebs, request, interrupt) = (self.ebs, self.request, self.interrupt);
+        let encrypted = match (&session, request.parent) {
+            (Some(session), _) => session.encrypted,
+            (None, parent) => parent.is_some_and(|parent| parent.encrypted),
+        };
+        let begin = || match fresh.clone().map(|fresh| self.begin(fresh)) {
+            Some(Ok(Before::Open(session))) if session.encrypted == encrypted => Ok(session),
+            Some(Ok(Before::Open(session))) => Err(Error::Answer {
+                action: Action::StartSnapshot,
+                what: format!("{} is not encrypted as its parent is", session.id),
+            }),
+            // Only a run beside this one can have completed it.
+            Some(Ok(Before::Done(..))) => Err(Error::Busy(self.path.clone())),
+            Some(Err(error)) => Err(error),
+            Some(Ok(Before::Fresh(_))) | None => Err(self.too_often()),
+        };
+        let sink = Sink::new(ebs, session, &begin, interrupt);
+        let result = store::engine::run(&request.job(encrypted), &sink, progress, interrupt);
+        let outcome = result.map_err(|error| {
+            sink.stop();
+            // Why a block was refused is with the sink; the engine knows only that it was.
+            sink.error().unwrap_or_else(|| Error::of_engine(error))
+        })?;
+        let (session, put) = sink.finish()?;
+        let blocks = u64::from(self.size.blocks);
+        let Some(session) = session else {
+            let unfinished = fresh.map(|fresh| fresh.unfinished);
+            let unfinished = unfinished.and_then(|journal| lock(&journal).take());
+            unfinished.map_or(Ok(()), Journal::remove)?;
+            // Without a parent there is a session.
+            let parent = request.parent.map_or("", |parent| parent.id);
+            return Ok(Uploaded {
+                id: parent.to_owned(),
+                put,
+                put_before: 0,
+                skipped: blocks,
+                read: outcome.read,
+                encrypted,
+                existed: false,
+                unchanged: true,
+                index: outcome.index,
+            });
+        };
+        session.journal.sealing()?;
+        let id = session.id.clone();
+        self.seal(session, &outcome.put, &outcome.index, false)?;
+        let total = u64_of(outcome.put.len());
         Ok(Uploaded {
             id,
             put,
             put_before: total.saturating_sub(put),
-            skipped: u64::from(size.blocks).saturating_sub(total),
-            read,
+            skipped: blocks.saturating_sub(total),
+            read: outcome.read,
+            encrypted,
             existed: false,
+            unchanged: false,
+            index: outcome.index,
+        })
+    }
+
+    /// Ends what a run left that had put all blocks.
+    fn seal_again(&self, mut session: Session) -> Result<Uploaded, Error> {
+        let own = std::mem::take(&mut session.journal.put);
+        let none = Index::default();
+        let parent = self.request.parent.map_or(&none, |parent| parent.index);
+        let index = parent.child(&own, self.size.blocks, session.encrypted);
+        let (id, encrypted) = (session.id.clone(), session.encrypted);
+        self.seal(session, &own, &index, true)?;
+        let total = u64_of(own.len());
+        Ok(Uploaded {
+            id,
+            put: 0,
+            put_before: total,
+            skipped: u64::from(self.size.blocks).saturating_sub(total),
+            read: 0,
+            encrypted,
+            existed: true,
+            unchanged: false,
             index,
         })
     }
 
-    /// Finds what an earlier run left, or begins.
-    fn before(
+    /// Seals a snapshot that has all its blocks, and waits until it is completed.
+    fn seal(
         &self,
-        request: &UploadRequest<'_>,
-        size: &request::Size,
-        interrupt: &Interrupt,
-    ) -> Result<Before, Error> {
-        let source = request.source(size);
-        let name = hex(&source);
-        let path = request.journal_dir.join(format!("{name}.upload"));
-        let journal = journal::open(&path, &source, size.blocks)?;
-        let found = self.find(&[(tag::SOURCE, &name)], interrupt)?;
+        session: Session,
+        own: &[Record],
+        index: &Index,
+        sealed_before: bool,
+    ) -> Result<(), Error> {
+        let (request, id) = (self.request, &session.id);
+        // Before the service completes it: whoever finds the snapshot completed finds its index.
+        if request.parent.is_none_or(|parent| parent.whole) {
+            index_file::save(request.journal_dir, id, index, self.size.blocks)?;
+        }
+        self.ebs
+            .seal(id, own, session.new_until, sealed_before, self.interrupt)?;
+        match self.ebs.final_state(id, self.interrupt) {
+            Err(error @ Error::SnapshotFailed { .. }) => {
+                // It cannot be mended: the next run begins a new one.
+                index_file::remove(request.journal_dir, id)?;
+                session.journal.remove()?;
+                Err(error)
+            }
+            Err(error) => Err(error),
+            Ok(()) => session.journal.remove(),
+        }
+    }
+
+    /// Finds what an earlier run left.
+    fn before(&self) -> Result<Before, Error> {
+        let (ebs, interrupt) = (self.ebs, self.interrupt);
+        let journal = journal::open(&self.path, &self.source, self.size.blocks)?;
+        let found = ebs.find(&[(tag::SOURCE, &self.name)], interrupt)?;
         if let Some(done) = found.iter().find(|info| info.state == State::Completed) {
             if let Some(journal) = journal {
                 journal.remove()?;
@@ -144,10 +279,14 @@ impl Ebs {
             match &journal.id {
                 // Killed before it knew the snapshot: nothing was put, and the token finds it.
                 None => unfinished = Some(journal),
-                Some(id) => match self.look_for(&id.clone(), &journal, interrupt)? {
+                Some(id) => match ebs.look_for(&id.clone(), &journal, interrupt)? {
                     Some(info) if info.state == State::Pending => {
-                        let new_until = self.new_until(journal.started);
-                        return Ok(Before::Open(journal, info.id, info.encrypted, new_until));
+                        return Ok(Before::Open(Session {
+                            new_until: ebs.new_until(journal.started),
+                            journal,
+                            id: info.id,
+                            encrypted: info.encrypted,
+                        }));
                     }
                     Some(info) if info.state == State::Completed => {
                         journal.remove()?;
@@ -157,34 +296,36 @@ impl Ebs {
                 },
             }
         }
-        self.begin(request, size, &path, unfinished, attempt, &found, interrupt)
+        Ok(Before::Fresh(Fresh {
+            attempt,
+            unfinished: Arc::new(Mutex::new(unfinished)),
+            found: found.into_iter().map(|info| info.id).collect(),
+        }))
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what one caller has found so far"
-    )]
-    fn begin(
-        &self,
-        request: &UploadRequest<'_>,
-        size: &request::Size,
-        path: &Path,
-        mut unfinished: Option<Journal>,
-        mut attempt: u32,
-        found: &[SnapshotInfo],
-        interrupt: &Interrupt,
-    ) -> Result<Before, Error> {
-        let source = request.source(size);
-        let name = hex(&source);
+    /// Begins the snapshot.
+    fn begin(&self, fresh: Fresh) -> Result<Before, Error> {
+        let Fresh {
+            mut attempt,
+            unfinished,
+            found,
+        } = fresh;
+        let mut unfinished = lock(&unfinished).take();
+        let blocks = self.size.blocks;
         while attempt < MAX_ATTEMPTS || unfinished.is_some() {
             // Written down before it is asked for, so that a run that is killed in between is known.
             let (mut journal, ours) = match unfinished.take() {
                 Some(journal) => (journal, true),
-                None => (journal::create(path, attempt, &source, size.blocks)?, false),
+                None => (
+                    journal::create(&self.path, attempt, &self.source, blocks)?,
+                    false,
+                ),
             };
-            let token = request.token(&source, journal.attempt);
-            let work = self.start(request, size.gib, &token, &name);
-            let started = match self.wait(interrupt, work) {
+            let token = self.request.token(&self.source, journal.attempt);
+            let work = self
+                .ebs
+                .start(self.request, self.size.gib, &token, &self.name);
+            let started = match self.ebs.wait(self.interrupt, work) {
                 Ok(started) => started,
                 Err(error) => {
                     // Refused for good: there is no snapshot. Else there may be one.
@@ -194,31 +335,41 @@ impl Ebs {
                     return Err(error);
                 }
             };
-            if started.state == Status::Completed {
-                journal.remove()?;
-                return Ok(Before::Done(started.id, started.encrypted));
+            let completed = started.state == Status::Completed;
+            if completed {
+                // The token may be that of a snapshot that was removed since.
+                let look = self.ebs.describe(&started.id);
+                if self.ebs.wait(self.interrupt, look)?.is_some() {
+                    journal.remove()?;
+                    return Ok(Before::Done(started.id, started.encrypted));
+                }
             }
             // One that was pending before, without its journal: nobody knows what it holds.
-            let foreign = !ours && found.iter().any(|info| info.id == started.id);
-            if started.state == Status::Error || foreign {
+            let foreign = !ours && found.contains(&started.id);
+            if completed || started.state == Status::Error || foreign {
                 attempt = attempt.max(journal.attempt.saturating_add(1));
                 journal.remove()?;
                 continue;
             }
             journal.set_id(&started.id)?;
-            let new_until = self.new_until(SystemTime::now());
-            return Ok(Before::Open(
+            return Ok(Before::Open(Session {
                 journal,
-                started.id,
-                started.encrypted,
-                new_until,
-            ));
+                id: started.id,
+                encrypted: started.encrypted,
+                new_until: self.ebs.new_until(SystemTime::now()),
+            }));
         }
-        Err(Error::Request(format!(
-            "{MAX_ATTEMPTS} snapshots of the same source failed or were abandoned; remove them first"
-        )))
+        Err(self.too_often())
     }
 
+    fn too_often(&self) -> Error {
+        Error::Request(format!(
+            "{MAX_ATTEMPTS} snapshots of the same source failed or were abandoned; remove them first"
+        ))
+    }
+}
+
+impl Ebs {
     /// Until when the service may not find a snapshot of that age.
     fn new_until(&self, started: SystemTime) -> Instant {
         let age = started.elapsed().unwrap_or_default();
@@ -328,7 +479,9 @@ fn existing(
             let job = request.job(encrypted);
             let outcome = store::engine::run(&job, &Nowhere, progress, interrupt);
             let outcome = outcome.map_err(Error::of_engine)?;
-            index_file::save(request.journal_dir, &id, &outcome.index, size.blocks)?;
+            if request.parent.is_none_or(|parent| parent.whole) {
+                index_file::save(request.journal_dir, &id, &outcome.index, size.blocks)?;
+            }
             (outcome.index, outcome.read)
         }
     };
@@ -338,7 +491,9 @@ fn existing(
         put_before: 0,
         skipped: u64::from(size.blocks),
         read,
+        encrypted,
         existed: true,
+        unchanged: false,
         index,
     })
 }

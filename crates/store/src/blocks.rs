@@ -21,7 +21,7 @@ const TRAILER: usize = 12;
 
 impl Store {
     pub(crate) fn blocks_dir(&self) -> PathBuf {
-        self.dir.join("blocks")
+        self.dir.join(crate::BLOCKS)
     }
 
     pub(crate) fn block_path(&self, digest: &Digest) -> PathBuf {
@@ -32,8 +32,10 @@ impl Store {
     /// Stores a block unless it is there; says whether it is new.
     pub(crate) fn put_block(&self, digest: &Digest, content: &[u8]) -> Result<bool, Error> {
         let path = self.block_path(digest);
-        // A crash of the host may have left a block that is not whole under its name.
-        if path.exists() && check(&path, digest).is_ok() {
+        // A crash of the host may have left a block that is not whole under its name, and a disk may
+        // have damaged it since. This is the only moment at which somebody has the right content.
+        let damaged = files::is_there(&path)?;
+        if damaged && check(&path, digest).is_ok() {
             return Ok(false);
         }
         let io = |source| io_error(&path, source);
@@ -42,10 +44,14 @@ impl Store {
         file.extend_from_slice(&SKIPPABLE);
         file.extend_from_slice(&crc.to_le_bytes());
         if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).map_err(io)?;
+            files::make_dir(dir)?;
         }
-        files::publish(&path, &file, false)?;
-        Ok(true)
+        if damaged {
+            files::publish(&path, &file, false)?;
+            return Ok(true);
+        }
+        // Two cores may store the same block at the same time, and it is new once.
+        files::publish_new(&path, &file)
     }
 
     /// Reads a block and checks it against its digest.
@@ -81,6 +87,12 @@ fn content(path: &Path, digest: &Digest, file: &[u8]) -> Result<Vec<u8>, Error> 
         return Err(corrupt(path, what));
     }
     Ok(content)
+}
+
+/// Whether a directory may hold blocks: it is named after the first byte of their digests.
+pub(crate) fn is_dir_name(name: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    name.len() == 2 && name.bytes().all(is_digit)
 }
 
 /// The digest that a block's file is named after.

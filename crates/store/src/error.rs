@@ -18,6 +18,20 @@ pub enum Error {
         /// What the host said.
         source: io::Error,
     },
+    /// The host has no room for a file.
+    #[error(
+        "there is no room for {}; make some, or remove snapshots and collect what nobody needs",
+        path.display()
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// There is no such directory, or nothing is in it.
+    #[error("there is no store in {}", .0.display())]
+    NoStore(PathBuf),
     /// The directory is no store, and not empty.
     #[error("{} holds something else than a rehost store; name another directory", .0.display())]
     NotAStore(PathBuf),
@@ -56,7 +70,10 @@ pub enum Error {
         id: SnapshotId,
     },
     /// Other snapshots were made from it.
-    #[error("{id} is the parent of {child} and {others} others")]
+    #[error("{id} is the parent of {child}{}; nothing was removed", match others {
+        0 => String::new(),
+        others => format!(" and {others} others"),
+    })]
     HasChildren {
         /// The snapshot that was to be removed.
         id: SnapshotId,

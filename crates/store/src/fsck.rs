@@ -1,15 +1,16 @@
 //! Checking every bit of a store.
 
 use crate::files::corrupt;
-use crate::gc::Needed;
+use crate::gc::{Collector, Needed, foreign, no_manifest};
 use crate::index::{Digest, hex, linear};
 use crate::{
-    Error, Index, MARKER, Manifest, SnapshotId, Store, ZERO, blocks, files, lock, manifest,
+    BLOCKS, Error, Index, MARKER, Manifest, SNAPSHOTS, SnapshotId, Store, ZERO, blocks, files,
+    lock, manifest,
 };
 use ondisk::width::u64_of;
 use ondisk::{Interrupt, Progress, Unit};
 use rayon::prelude::*;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a check found.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Report {
     pub blocks: u64,
     /// Of these, the ones that no snapshot needs.
     pub unneeded: u64,
+    /// Files that a run has not finished: it was killed, or goes on. [`Store::gc`] removes them.
+    pub unfinished: u64,
     /// What is wrong, the first thousand; each names the file.
     pub problems: Vec<Error>,
     /// How many problems there are besides these.
@@ -40,6 +43,21 @@ impl Report {
         self.problems.is_empty()
     }
 
+    /// Whether a name is that of a file that is not whole, which is counted.
+    fn is_unfinished(&mut self, name: &str) -> bool {
+        let unfinished = name.starts_with(files::PARTIAL);
+        self.unfinished = self.unfinished.saturating_add(u64::from(unfinished));
+        unfinished
+    }
+
+    /// The names in a directory, none if it cannot be read.
+    fn names(&mut self, dir: &Path) -> Vec<String> {
+        files::names(dir).unwrap_or_else(|problem| {
+            self.add(problem);
+            Vec::new()
+        })
+    }
+
     fn add(&mut self, problem: Error) {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(problem);
@@ -51,22 +69,22 @@ impl Report {
 
 impl Store {
     /// Reads everything and checks it: a bit that flipped in any file is found, a block that is
-    /// missing, a file that does not belong there. Snapshots may be made meanwhile.
+    /// missing, a file that does not belong there. Snapshots may be made meanwhile. What is not found
+    /// is a snapshot of which no file is left, since that is what a removed one looks like.
     ///
     /// # Errors
-    /// [`Error::Io`] if a directory cannot be read, [`Error::Interrupted`]. What is wrong with the
+    /// [`Error::Io`] if the store cannot be locked, [`Error::Interrupted`]. What is wrong with the
     /// store is in the report.
     pub fn fsck(&self, progress: &dyn Progress, interrupt: &Interrupt) -> Result<Report, Error> {
         let _lock = self.lock_shared(interrupt)?;
         let mut report = Report::default();
-        let marker = self.dir.join(MARKER);
-        if let Err(problem) = manifest::Marker::read(&marker) {
-            report.add(problem);
+        self.check_top(&mut report);
+        if self.is_only_begun() {
+            return Ok(report);
         }
         // A writer that runs now adds blocks before its manifest: needed first, then blocks.
         let (sound, needed) = self.check_snapshots(&mut report, interrupt)?;
         let bad = self.check_blocks(&needed, &mut report, progress, interrupt)?;
-        self.check_names(&mut report)?;
         if !bad.is_empty() {
             for manifest in sound {
                 interrupt.check()?;
@@ -81,19 +99,56 @@ impl Store {
         Ok(report)
     }
 
+    /// Checks the store's own directory.
+    fn check_top(&self, report: &mut Report) {
+        if let Err(problem) = manifest::Marker::read(&self.dir.join(MARKER)) {
+            report.add(problem);
+        }
+        match files::read(&self.dir.join(lock::NAME), 0) {
+            // On a store that is only read it may never have been made.
+            Err(problem) if !files::is_missing(&problem) => report.add(problem),
+            _ => {}
+        }
+        let known = [MARKER, lock::NAME, BLOCKS, SNAPSHOTS, files::LOST_AND_FOUND];
+        for name in report.names(&self.dir) {
+            if !report.is_unfinished(&name) && !known.contains(&name.as_str()) {
+                report.add(foreign(&self.dir.join(name)));
+            }
+        }
+    }
+
+    /// Whether whoever made the store was killed before it could hold anything.
+    fn is_only_begun(&self) -> bool {
+        let is_missing = |dir: &Path| matches!(files::is_there(dir), Ok(false));
+        let is_empty = |dir: &Path| files::names(dir).is_ok_and(|names| names.is_empty());
+        let blocks = self.blocks_dir();
+        is_missing(&self.snapshots_dir()) && (is_missing(&blocks) || is_empty(&blocks))
+    }
+
     fn check_snapshots(
         &self,
         report: &mut Report,
         interrupt: &Interrupt,
     ) -> Result<(Vec<Manifest>, Needed), Error> {
-        let (mut sound, mut needed) = (Vec::new(), Needed::default());
-        for name in files::names(&self.snapshots_dir())? {
+        let dir = self.snapshots_dir();
+        let (mut sound, mut needed) = (Vec::new(), Collector::default());
+        let names = report.names(&dir);
+        for name in &names {
             interrupt.check()?;
-            let path = self.snapshots_dir().join(&name);
-            if !name.ends_with(".json") || name.starts_with(files::PARTIAL) {
+            if report.is_unfinished(name) {
                 continue;
             }
-            let checked = Manifest::read(&path).and_then(|manifest| {
+            let id = name.strip_suffix(".json").or(name.strip_suffix(".index"));
+            if id.is_none_or(|id| id.parse::<SnapshotId>().is_err()) {
+                if name != files::LOST_AND_FOUND {
+                    report.add(foreign(&dir.join(name)));
+                }
+                continue;
+            }
+            if !name.ends_with(".json") {
+                continue;
+            }
+            let checked = Manifest::read(&dir.join(name)).and_then(|manifest| {
                 let index = self.index(&manifest)?;
                 self.check_put(&manifest, &index)?;
                 Ok((manifest, index))
@@ -107,7 +162,22 @@ impl Store {
                 Err(problem) => report.add(problem),
             }
         }
-        Ok((sound, needed))
+        let orphans = self.orphans(&names);
+        if !orphans.is_empty() {
+            // A writer may have given an index its name while the directory was read, and the
+            // manifest since.
+            let again = report.names(&dir);
+            for id in self
+                .orphans(&again)
+                .iter()
+                .filter(|id| orphans.contains(id))
+            {
+                if matches!(files::is_there(&self.manifest_path(id)), Ok(false)) {
+                    report.add(no_manifest(self, id));
+                }
+            }
+        }
+        Ok((sound, needed.done()))
     }
 
     /// Checks what a manifest says about the blocks that were put, if the parent is there to tell.
@@ -139,28 +209,25 @@ impl Store {
         interrupt: &Interrupt,
     ) -> Result<Vec<Digest>, Error> {
         let mut present = vec![false; needed.digests().len()];
-        let names = files::names(&self.blocks_dir())?;
+        let names = report.names(&self.blocks_dir());
         let task = progress.start("checking", Unit::Items, Some(u64_of(names.len())));
         for name in names {
             // Blocks lie in directories by their first byte, evenly.
             task.advance(1);
             let dir = self.blocks_dir().join(&name);
-            if name.starts_with(files::PARTIAL) {
+            if report.is_unfinished(&name) || name == files::LOST_AND_FOUND {
                 continue;
             }
-            if name.len() != 2 || !dir.is_dir() {
-                report.add(corrupt(&dir, "it is no file of a store".to_owned()));
+            if !blocks::is_dir_name(&name) || !files::is_dir(&dir) {
+                report.add(foreign(&dir));
                 continue;
             }
             let mut known: Vec<(PathBuf, Digest)> = Vec::new();
-            for file in files::names(&dir)? {
+            for file in report.names(&dir) {
                 match blocks::digest_of_name(&name, &file) {
                     Some(digest) => known.push((dir.join(file), digest)),
-                    None if file.starts_with(files::PARTIAL) => {}
-                    None => {
-                        let what = "it is no file of a store".to_owned();
-                        report.add(corrupt(&dir.join(file), what));
-                    }
+                    None if report.is_unfinished(&file) => {}
+                    None => report.add(foreign(&dir.join(file))),
                 }
             }
             for batch in known.chunks(BATCH) {
@@ -194,7 +261,7 @@ impl Store {
         let bad: Vec<Digest> = absent.map(|(digest, _)| *digest).collect();
         for digest in &bad {
             let path = self.block_path(digest);
-            if !path.exists() {
+            if path.symlink_metadata().is_err() {
                 report.add(corrupt(
                     &path,
                     "it is missing, and a snapshot needs it".to_owned(),
@@ -202,25 +269,6 @@ impl Store {
             }
         }
         Ok(bad)
-    }
-
-    /// Reports what is in the directory and does not belong there.
-    fn check_names(&self, report: &mut Report) -> Result<(), Error> {
-        let top = [MARKER, lock::NAME, "blocks", "snapshots"];
-        let foreign = |name: &&String| !name.starts_with(files::PARTIAL);
-        let what = || "it is no file of a store".to_owned();
-        for name in files::names(&self.dir)?.iter().filter(foreign) {
-            if !top.contains(&name.as_str()) {
-                report.add(corrupt(&self.dir.join(name), what()));
-            }
-        }
-        for name in files::names(&self.snapshots_dir())?.iter().filter(foreign) {
-            let id = name.strip_suffix(".json").or(name.strip_suffix(".index"));
-            if id.is_none_or(|id| id.parse::<SnapshotId>().is_err()) {
-                report.add(corrupt(&self.snapshots_dir().join(name), what()));
-            }
-        }
-        Ok(())
     }
 }
 

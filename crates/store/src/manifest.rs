@@ -182,14 +182,9 @@ impl Manifest {
     /// [`Error::Json`], [`Error::Format`] if another version wrote it, [`Error::Corrupt`] if a bit
     /// of it changed.
     pub fn decode(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
+        // Another version may have other fields.
+        Versioned::check(path, bytes)?;
         let manifest: Self = from_json(path, bytes)?;
-        if manifest.format != FORMAT {
-            return Err(Error::Format {
-                path: path.to_owned(),
-                found: manifest.format,
-                expected: FORMAT,
-            });
-        }
         let sound = manifest.block_size == BLOCK
             && manifest.disk_size <= MAX_DISK
             && manifest.blocks <= manifest.disk_blocks()
@@ -278,14 +273,8 @@ pub(crate) struct Marker {
 impl Marker {
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
         let bytes = files::read(path, MAX_FILE)?;
+        Versioned::check(path, &bytes)?;
         let marker: Self = from_json(path, &bytes)?;
-        if marker.format != FORMAT {
-            return Err(Error::Format {
-                path: path.to_owned(),
-                found: marker.format,
-                expected: FORMAT,
-            });
-        }
         if marker.encode() != bytes {
             return Err(corrupt(path, "it is not as it was written".to_owned()));
         }
@@ -294,6 +283,25 @@ impl Marker {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         to_json(self)
+    }
+}
+
+/// What manifests and markers of all versions have.
+#[derive(Deserialize)]
+struct Versioned {
+    format: u32,
+}
+
+impl Versioned {
+    fn check(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+        match from_json(path, bytes)? {
+            Self { format: FORMAT } => Ok(()),
+            Self { format } => Err(Error::Format {
+                path: path.to_owned(),
+                found: format,
+                expected: FORMAT,
+            }),
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use crate::{BLOCK, Error, Manifest, SnapshotId, Store};
 use block::{BlockRead, Extent, ExtentKind};
 use ondisk::width::{u64_of, usize_of};
 use sha2::{Digest as _, Sha256};
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A snapshot as a block device: each block is checked against its digest when it is read.
@@ -44,12 +43,10 @@ impl Store {
     pub fn manifest(&self, id: &SnapshotId) -> Result<Manifest, Error> {
         let path = self.manifest_path(id);
         match Manifest::read(&path) {
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Err(Error::NoSnapshot {
-                    store: self.dir.clone(),
-                    id: id.clone(),
-                })
-            }
+            Err(error) if files::is_missing(&error) => Err(Error::NoSnapshot {
+                store: self.dir.clone(),
+                id: id.clone(),
+            }),
             result => result,
         }
     }

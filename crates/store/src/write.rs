@@ -8,10 +8,9 @@ use block::BlockRead;
 use ondisk::width::u64_of;
 use ondisk::{Interrupt, Progress};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A snapshot to be made.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,6 +68,10 @@ impl Store {
         interrupt: &Interrupt,
     ) -> Result<Written, Error> {
         let _lock = self.lock_shared(interrupt)?;
+        // Opened before anything is written, so that the flush below tells of every failed write. Its
+        // directory may be on another file system than the rest.
+        let blocks = File::open(self.blocks_dir());
+        let blocks = blocks.map_err(|source| io_error(&self.blocks_dir(), source))?;
         let parent = new.parent.map(|id| self.read(id)).transpose()?;
         let mut changed = new.changed.map(<[_]>::to_vec);
         if let (Some(changed), Some(parent)) = (&mut changed, &parent) {
@@ -84,18 +87,16 @@ impl Store {
         };
         let sink = Blocks {
             store: self,
-            new: Mutex::default(),
+            new: AtomicU64::new(0),
         };
         let outcome = engine::run(&job, &sink, progress, interrupt).map_err(of_the_store)?;
-        let new_blocks = sink
-            .new
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
         if let Some(parent) = &parent
             && new.only_if_changed
             && outcome.put.is_empty()
             && parent.size() == disk.size()
         {
+            // Whoever made it may have been killed before its name was on disk.
+            files::sync_dir(&self.snapshots_dir())?;
             return Ok(Written {
                 id: parent.manifest().id.clone(),
                 blocks: parent.manifest().blocks,
@@ -126,19 +127,23 @@ impl Store {
         };
         let manifest = manifest.sealed();
         interrupt.check()?;
+        // One flush for all blocks, instead of one for each.
+        rustix::fs::syncfs(&blocks).map_err(|error| io_error(&self.blocks_dir(), error.into()))?;
         let made = self.publish(&manifest, &encoded)?;
         Ok(Written {
             id: manifest.id,
             blocks: manifest.blocks,
             put_blocks: manifest.put_blocks,
-            new_blocks: u64_of(new_blocks.len()),
+            new_blocks: sink.new.into_inner(),
             read: outcome.read,
             made,
         })
     }
 
-    /// Makes the snapshot visible once everything it needs is on disk; says whether it was not
-    /// there before.
+    /// Makes the snapshot visible, once its blocks are on disk; says whether it was not there before.
+    ///
+    /// The index comes before the manifest, so that no snapshot is without one. A third file explains
+    /// an index that is alone: without it the manifest was lost, and not given up.
     fn publish(&self, manifest: &Manifest, index: &[u8]) -> Result<bool, Error> {
         let path = self.manifest_path(&manifest.id);
         let there = Manifest::read(&path).ok();
@@ -151,31 +156,47 @@ impl Store {
                 "another snapshot has the same id".to_owned(),
             ));
         }
-        let dir = File::open(&self.dir).map_err(|source| io_error(&self.dir, source))?;
-        // One flush for all blocks, instead of one for each.
-        rustix::fs::syncfs(&dir).map_err(|error| io_error(&self.dir, error.into()))?;
-        files::publish(&self.index_path(&manifest.id), index, true)?;
-        match there {
+        let staged = match there {
             // It was made before, and keeps its time.
-            Some(_) => Ok(false),
-            None => files::publish(&path, &manifest.encode(), true).map(|()| true),
+            Some(_) => None,
+            None => {
+                let prefix = Self::under_way(&manifest.id);
+                Some(files::stage(&path, &prefix, &manifest.encode(), true)?)
+            }
+        };
+        let index_path = self.index_path(&manifest.id);
+        let published = files::publish(&index_path, index, true);
+        match (published, staged) {
+            (Ok(()), Some(staged)) => staged.publish_or_keep(&path).map(|()| true),
+            (Ok(()), None) => Ok(false),
+            (Err(error), staged) => {
+                // It may have got its name all the same, and that has to be explained.
+                if files::is_there(&index_path)? {
+                    staged.into_iter().for_each(files::Staged::keep);
+                }
+                Err(error)
+            }
         }
+    }
+
+    /// How the names of files start that tell of a snapshot which is being made or removed.
+    pub(crate) fn under_way(id: &SnapshotId) -> String {
+        format!("{}{id}-", files::PARTIAL)
     }
 }
 
 /// Puts blocks into a store.
 struct Blocks<'s> {
     store: &'s Store,
-    /// What the store did not hold. Two cores may store the same block at the same time.
-    new: Mutex<BTreeSet<Digest>>,
+    /// How many of them the store did not hold.
+    new: AtomicU64,
 }
 
 impl SnapshotSink for Blocks<'_> {
     fn put(&self, _: u32, digest: Digest, content: Vec<u8>) -> Result<(), SinkError> {
         // Zeros need no block: what is not in the index is zeros.
         if digest != ZERO && self.store.put_block(&digest, &content)? {
-            let mut new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
-            new.insert(digest);
+            self.new.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -13,13 +13,15 @@ use store::{Digest, Index, Job};
 pub struct UploadRequest<'a> {
     /// The disk.
     pub disk: &'a dyn BlockRead,
-    /// The id of the parent and what it holds.
-    pub parent: Option<(&'a str, &'a Index)>,
+    /// The snapshot of which it inherits.
+    pub parent: Option<Parent<'a>>,
     /// The volume's size in GiB, 1 to 65536, if it is to be larger than the disk.
     pub volume_size: Option<u32>,
     /// What people call it; at most 255 characters, and may be empty.
     pub description: &'a str,
-    /// Tags besides rehost's own; at most 45.
+    /// What it has in common with the other disks of its machine; may be empty.
+    pub set: &'a str,
+    /// Tags besides rehost's own; at most 42.
     pub tags: &'a [(&'a str, &'a str)],
     /// What keeps equal names of machines apart; may be empty.
     pub project: &'a str,
@@ -38,11 +40,29 @@ pub struct UploadRequest<'a> {
     pub zero_fill: bool,
     /// As in [`Job`].
     pub changed: Option<&'a [Range<u64>]>,
+    /// Makes no snapshot if the parent has all of the disk: it stands for it.
+    pub only_if_changed: bool,
     /// Where the journal of the upload is kept, and the index of the snapshot afterwards.
     pub journal_dir: &'a Path,
     /// The service gives a snapshot up that no block was put into for so many minutes, 10 to 4320: as
     /// long can an interrupted upload be continued.
     pub timeout_minutes: u16,
+}
+
+/// The snapshot of which a new one inherits.
+#[derive(Clone, Copy, Debug)]
+pub struct Parent<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// What it holds.
+    pub index: &'a Index,
+    /// Whether the index has all of it. Else it has what it holds within
+    /// [`UploadRequest::changed`], and nothing is kept of which a child could be made.
+    pub whole: bool,
+    /// Whether it is encrypted: its child is too.
+    pub encrypted: bool,
+    /// The volume's size in GiB.
+    pub volume_size: u32,
 }
 
 /// What a snapshot is for.
@@ -52,6 +72,8 @@ pub enum Role {
     Staging,
     /// The source converted for EC2.
     Converted,
+    /// A disk as such, of which no more is known.
+    Copy,
 }
 
 /// How a snapshot without a parent is encrypted.
@@ -82,6 +104,7 @@ impl Role {
         match self {
             Self::Staging => "staging",
             Self::Converted => "converted",
+            Self::Copy => "copy",
         }
     }
 }
@@ -93,14 +116,19 @@ impl<'a> UploadRequest<'a> {
         let size = self.disk.size();
         let blocks = store::engine::disk_blocks(size).map_err(Error::of_engine)?;
         let least = u32::try_from(size.div_ceil(GIB).max(1)).unwrap_or(u32::MAX);
+        // A child is not smaller than its parent.
+        let least = least.max(self.parent.map_or(0, |parent| parent.volume_size));
         let gib = self.volume_size.unwrap_or(least);
         if gib < least || gib > 65_536 {
             return bad(format!(
                 "a volume of {gib} GiB does not hold a disk of {least} GiB"
             ));
         }
-        if let Some((id, _)) = self.parent {
-            crate::info::check_id(id)?;
+        if let Some(parent) = self.parent {
+            crate::info::check_id(parent.id)?;
+            if !parent.whole && self.changed.is_none() {
+                return bad("not all is known of the parent, and not what changed".to_owned());
+            }
             if self.encryption != Encryption::Default {
                 return bad("a snapshot is encrypted as its parent is".to_owned());
             }
@@ -114,7 +142,8 @@ impl<'a> UploadRequest<'a> {
         if self.description.chars().count() > tag::MAX_VALUE {
             return bad("the description is longer than 255 characters".to_owned());
         }
-        let tags = self.all_tags("");
+        let bytes = size.to_string();
+        let tags = self.all_tags("", &bytes);
         if tags.len() > tag::MAX_TAGS {
             return bad(format!("{} tags are more than 50", tags.len()));
         }
@@ -135,15 +164,18 @@ impl<'a> UploadRequest<'a> {
         })
     }
 
-    /// All tags of the snapshot; `source` as [`Self::source`] in hex.
-    pub(crate) fn all_tags(&self, source: &'a str) -> Vec<(&'a str, &'a str)> {
+    /// All tags of the snapshot; `source` as [`Self::source`] in hex, `size` in bytes.
+    pub(crate) fn all_tags(&self, source: &'a str, size: &'a str) -> Vec<(&'a str, &'a str)> {
         let mut tags = vec![
             (tag::TOOL, tag::TOOL_VALUE),
             (tag::MACHINE, self.machine),
             (tag::DISK, self.disk_name),
             (tag::ROLE, self.role.as_str()),
             (tag::SOURCE, source),
+            (tag::SIZE, size),
         ];
+        tags.extend(self.parent.map(|parent| (tag::PARENT, parent.id)));
+        tags.extend((!self.set.is_empty()).then_some((tag::SET, self.set)));
         tags.extend_from_slice(self.tags);
         tags
     }
@@ -164,7 +196,7 @@ impl<'a> UploadRequest<'a> {
             self.disk_name,
             self.role.as_str(),
             self.identity,
-            self.parent.map_or("", |(id, _)| id),
+            self.parent.map_or("", |parent| parent.id),
             encryption,
             key,
             &sizes,
@@ -176,7 +208,7 @@ impl<'a> UploadRequest<'a> {
     pub(crate) fn token(&self, source: &Digest, attempt: u32) -> String {
         let source = super::hex(source);
         let numbers = format!("{attempt} {}", self.timeout_minutes);
-        let mut parts = vec![source.as_str(), &numbers, self.description];
+        let mut parts = vec![source.as_str(), &numbers, self.description, self.set];
         for (key, value) in self.tags {
             parts.extend([*key, *value]);
         }
@@ -186,7 +218,7 @@ impl<'a> UploadRequest<'a> {
     pub(crate) fn job(&self, encrypted: bool) -> Job<'a> {
         Job {
             disk: self.disk,
-            parent: self.parent.map(|(_, index)| index),
+            parent: self.parent.map(|parent| parent.index),
             encrypted,
             zero_fill: self.zero_fill,
             changed: self.changed,
@@ -215,6 +247,7 @@ mod tests {
             parent: None,
             volume_size: None,
             description: "",
+            set: "",
             tags: &[],
             project: "",
             machine: "web1",
@@ -224,6 +257,7 @@ mod tests {
             encryption: Encryption::Default,
             zero_fill: false,
             changed: None,
+            only_if_changed: false,
             journal_dir: Path::new("."),
             timeout_minutes: 60,
         }
@@ -236,7 +270,15 @@ mod tests {
         let size = good.check().unwrap();
         assert_eq!((size.blocks, size.gib), (1, 1));
         let index = Index::default();
-        let many = vec![("k", "v"); 46];
+        let parent = |id| Parent {
+            id,
+            index: &index,
+            whole: true,
+            encrypted: false,
+            volume_size: 1,
+        };
+        let many: Vec<String> = (0..45).map(|number| format!("k{number}")).collect();
+        let many: Vec<_> = many.iter().map(|key| (key.as_str(), "v")).collect();
         let bad = [
             UploadRequest {
                 volume_size: Some(0),
@@ -271,11 +313,26 @@ mod tests {
                 ..good
             },
             UploadRequest {
-                parent: Some(("snap-x", &index)),
+                parent: Some(parent("snap-x")),
                 ..good
             },
             UploadRequest {
-                parent: Some(("snap-1", &index)),
+                parent: Some(Parent {
+                    whole: false,
+                    ..parent("snap-1")
+                }),
+                ..good
+            },
+            UploadRequest {
+                volume_size: Some(1),
+                parent: Some(Parent {
+                    volume_size: 2,
+                    ..parent("snap-1")
+                }),
+                ..good
+            },
+            UploadRequest {
+                parent: Some(parent("snap-1")),
                 encryption: Encryption::DefaultKey,
                 ..good
             },

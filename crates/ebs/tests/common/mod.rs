@@ -1,11 +1,11 @@
 //! A fake of AWS, a connection to it, disks with holes, and numbers that look random.
 
 use block::{BlockRead, Error, Extent, ExtentKind};
-use ebs::{Config, Credentials, Encryption, Role, Timeouts, UploadRequest};
+use ebs::{Config, Credentials, Encryption, Parent, Role, Timeouts, UploadRequest};
 use fake_aws::{FakeAws, Signatures};
 use std::path::Path;
 use std::time::Duration;
-use store::BLOCK;
+use store::{BLOCK, Index};
 
 pub(crate) const KEY: &str = "AKIAREHOSTTESTKEY";
 pub(crate) const SECRET: &str = "wJalrXUtnFEMI-a-secret-that-nobody-may-see";
@@ -52,6 +52,7 @@ pub(crate) fn request<'a>(
         parent: None,
         volume_size: None,
         description: "a test",
+        set: "",
         tags: &[],
         project: "p",
         machine: "web1",
@@ -61,8 +62,20 @@ pub(crate) fn request<'a>(
         encryption: Encryption::Default,
         zero_fill: false,
         changed: None,
+        only_if_changed: false,
         journal_dir: dir,
         timeout_minutes: 60,
+    }
+}
+
+/// A parent that holds what its index says.
+pub(crate) fn parent<'a>(id: &'a str, index: &'a Index, encrypted: bool) -> Parent<'a> {
+    Parent {
+        id,
+        index,
+        whole: true,
+        encrypted,
+        volume_size: 1,
     }
 }
 

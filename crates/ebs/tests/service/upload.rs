@@ -1,6 +1,6 @@
 //! Uploads against a fake that checks what the real service checks, over real sockets.
 
-use crate::common::{Content, Disk, Random, config, fake, request};
+use crate::common::{self, Content, Disk, Random, config, fake, request};
 use crate::connect;
 use ebs::{Ebs, Encryption, Error, UploadRequest, Uploaded, tag};
 use fake_aws::{Action, Chance, FakeAws, Faults};
@@ -69,7 +69,9 @@ fn assert_chain(seed: u64, encrypted: bool) {
         }
         let identity = generation.to_string();
         let mut request = request(&disk, dir.path(), &identity);
-        request.parent = parent.as_ref().map(|(id, index)| (id.as_str(), index));
+        request.parent = parent
+            .as_ref()
+            .map(|(id, index)| common::parent(id, index, encrypted));
         if encrypted && parent.is_none() {
             request.encryption = Encryption::DefaultKey;
         }
@@ -138,6 +140,86 @@ fn the_same_upload_again_is_the_same_snapshot_and_puts_nothing() {
     assert_ne!(other.id, first.id);
     let latest = ebs.latest("web1", "sda", ebs::Role::Staging, &Interrupt::default());
     assert_eq!(latest.unwrap().unwrap().id, other.id);
+}
+
+#[test]
+fn a_disk_that_is_as_its_parent_begins_nothing() {
+    let (fake, dir) = (fake(), tempfile::tempdir().unwrap());
+    let ebs = connect(&fake);
+    let disk = Disk::new(6 * BLOCK, |block| match block {
+        0..3 => Content::Seed(block),
+        3 => Content::Zeros,
+        _ => Content::Hole,
+    });
+    let one = upload(&ebs, &request(&disk, dir.path(), "1")).unwrap();
+    let child = |disk, identity| UploadRequest {
+        parent: Some(common::parent(&one.id, &one.index, false)),
+        only_if_changed: true,
+        ..request(disk, dir.path(), identity)
+    };
+    let same = upload(&ebs, &child(&disk, "2")).unwrap();
+    assert!(same.unchanged && same.id == one.id && same.index == one.index);
+    assert_eq!((same.put, same.skipped, same.read), (0, 6, 4 * BLOCK));
+    assert_eq!(fake.counter(Action::StartSnapshot).requests, 1);
+    // Unless it is to be made in any case, or the volume is to be larger.
+    let request = UploadRequest {
+        only_if_changed: false,
+        ..child(&disk, "3")
+    };
+    let made = upload(&ebs, &request).unwrap();
+    assert!(!made.unchanged && made.id != one.id);
+    assert_content(&fake, &made.id, &disk);
+    let request = UploadRequest {
+        volume_size: Some(2),
+        ..child(&disk, "4")
+    };
+    let larger = upload(&ebs, &request).unwrap();
+    assert_eq!(fake.snapshot(&larger.id).unwrap().volume_size, 2);
+    // The first block that is to be put begins it, whichever thread comes first.
+    let other = Disk::new(6 * BLOCK, |_| Content::Seed(9));
+    let two = upload(&ebs, &child(&other, "5")).unwrap();
+    assert_eq!((two.unchanged, two.put), (false, 6));
+    assert_content(&fake, &two.id, &other);
+    assert_eq!(fake.counter(Action::StartSnapshot).requests, 4);
+    fake.set_faults(Faults {
+        denied: [Action::StartSnapshot].into(),
+        ..Faults::default()
+    });
+    let error = upload(&ebs, &child(&other, "6")).unwrap_err();
+    assert!(matches!(error, Error::Denied { .. }), "{error}");
+    assert_eq!(fake.counter(Action::StartSnapshot).requests, 5);
+}
+
+#[test]
+fn of_a_parent_no_more_need_be_known_than_what_may_change() {
+    let (fake, dir) = (fake(), tempfile::tempdir().unwrap());
+    let ebs = connect(&fake);
+    let mut disk = Disk::new(40 * BLOCK, |block| match block % 4 {
+        3 => Content::Hole,
+        _ => Content::Seed(block),
+    });
+    let one = upload(&ebs, &request(&disk, dir.path(), "1")).unwrap();
+    let parent = ebs.open(&one.id, &Interrupt::default()).unwrap();
+    assert_eq!(parent.index(None, &NoProgress).unwrap(), one.index);
+    disk.blocks[4] = Content::Seed(99);
+    disk.blocks[5] = Content::Zeros;
+    disk.blocks[7] = Content::Seed(98);
+    let changed = [5 * BLOCK..8 * BLOCK + 1, 4 * BLOCK + 5..4 * BLOCK + 6];
+    let within = parent.index(Some(&changed), &NoProgress).unwrap();
+    let known: Vec<_> = within.records().iter().map(|record| record.0).collect();
+    assert_eq!(known, [4, 5, 6, 8]);
+    let child = UploadRequest {
+        parent: Some(ebs::Parent {
+            whole: false,
+            ..common::parent(&one.id, &within, false)
+        }),
+        changed: Some(&changed),
+        ..request(&disk, dir.path(), "2")
+    };
+    let two = upload(&ebs, &child).unwrap();
+    assert_eq!(two.put, 3);
+    assert_content(&fake, &two.id, &disk);
+    assert_eq!(ebs::load_index(dir.path(), &two.id).unwrap(), None);
 }
 
 #[test]
@@ -220,7 +302,7 @@ fn five_percent_of_every_fault_change_nothing() {
         second.blocks[index * 3] = Content::Zeros;
     }
     let child = UploadRequest {
-        parent: Some((&one.id, &one.index)),
+        parent: Some(common::parent(&one.id, &one.index, false)),
         ..request(&second, dir.path(), "2")
     };
     let two = upload(&ebs, &child).unwrap();
@@ -392,12 +474,12 @@ fn a_damaged_journal_is_an_error_that_names_it() {
     });
     upload(&ebs, &request(&disk, dir.path(), "1")).unwrap_err();
     fake.set_faults(Faults::default());
-    let path = std::fs::read_dir(dir.path())
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let mut files = std::fs::read_dir(dir.path()).unwrap();
+    let path = files.find_map(|entry| {
+        let path = entry.unwrap().path();
+        (path.extension().unwrap() == "upload").then_some(path)
+    });
+    let path = path.unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[150] ^= 4;
     std::fs::write(&path, bytes).unwrap();
@@ -420,7 +502,7 @@ fn a_parent_that_is_not_there_is_named() {
     let disk = Disk::new(BLOCK, Content::Seed);
     let index = Index::default();
     let child = UploadRequest {
-        parent: Some(("snap-0123456789abcdef0", &index)),
+        parent: Some(common::parent("snap-0123456789abcdef0", &index, false)),
         ..request(&disk, dir.path(), "1")
     };
     let error = upload(&ebs, &child).unwrap_err();

@@ -107,7 +107,9 @@ fn the_state_of_a_source_is_kept_and_changes_no_id() {
         let decoded = Manifest::decode(Path::new("m"), text.as_bytes());
         assert!(decoded.is_err(), "{other}");
     }
-    store.remove(&id, Children::Refuse, &interrupt).unwrap();
+    store
+        .remove(std::slice::from_ref(&id), Children::Refuse, &interrupt)
+        .unwrap();
     let gone = store.keep_source(&id, &state("0"), &interrupt);
     assert!(matches!(gone, Err(Error::NoSnapshot { .. })));
 }
@@ -176,10 +178,11 @@ fn a_child_outlives_its_parent_and_loses_no_block() {
         (second.blocks, second.put_blocks, second.new_blocks),
         (2, 2, 1)
     );
-    let refused = store.remove(&first, Children::Refuse, &interrupt);
+    let one = std::slice::from_ref(&first);
+    let refused = store.remove(one, Children::Refuse, &interrupt);
     assert!(matches!(refused, Err(Error::HasChildren { .. })));
-    store.remove(&first, Children::Keep, &interrupt).unwrap();
-    let gone = store.remove(&first, Children::Keep, &interrupt);
+    store.remove(one, Children::Keep, &interrupt).unwrap();
+    let gone = store.remove(one, Children::Keep, &interrupt);
     assert!(matches!(gone, Err(Error::NoSnapshot { .. })));
     assert!(matches!(store.read(&first), Err(Error::NoSnapshot { .. })));
     let orphan = store.write(&disk(&[1]), &child, &progress, &interrupt);
@@ -201,7 +204,7 @@ fn a_child_outlives_its_parent_and_loses_no_block() {
         (1, 2, 0)
     );
     store
-        .remove(&second.id, Children::Refuse, &interrupt)
+        .remove(&[second.id], Children::Refuse, &interrupt)
         .unwrap();
     assert_eq!(store.gc(&progress, &interrupt).unwrap().blocks, 2);
 }
@@ -216,6 +219,8 @@ fn what_killed_runs_left_is_collected_and_nothing_else() {
         dir.path().join(".partial-a"),
         dir.path().join("snapshots/.partial-b"),
         dir.path().join("snapshots/snap-00000000000000000.index"),
+        dir.path()
+            .join("snapshots/.partial-snap-00000000000000000-x"),
         block[0].with_file_name(".partial-c"),
     ];
     for path in &leftovers {
@@ -224,7 +229,7 @@ fn what_killed_runs_left_is_collected_and_nothing_else() {
     let precious = dir.path().join("snapshots/precious.txt");
     std::fs::write(&precious, "x").unwrap();
     let collected = store.gc(&NoProgress, &Interrupt::default()).unwrap();
-    assert_eq!((collected.leftovers, collected.bytes), (4, 4));
+    assert_eq!((collected.leftovers, collected.bytes), (5, 5));
     assert_eq!((collected.blocks, collected.kept), (0, 2));
     assert!(leftovers.iter().all(|path| !path.exists()) && precious.exists());
     assert_eq!(content(&store, &id), disk(&[1, 2]).bytes());
@@ -305,4 +310,127 @@ fn a_store_that_was_only_begun_is_empty_and_is_not_collected() {
     let store = Store::create(dir.path()).unwrap();
     let again = write(&store, &disk(&[1]), &NewSnapshot::default());
     assert_eq!((again.id, again.new_blocks), (first.id, 0));
+}
+
+#[test]
+fn a_set_is_removed_whole_or_not_at_all_and_in_any_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path()).unwrap();
+    let interrupt = Interrupt::default();
+    let mut chain: Vec<store::SnapshotId> = Vec::new();
+    for byte in 1..=4 {
+        let new = NewSnapshot {
+            parent: chain.last(),
+            ..NewSnapshot::default()
+        };
+        let id = write(&store, &disk(&[byte]), &new).id;
+        chain.push(id);
+    }
+    let missing = "snap-00000000000000000".parse().unwrap();
+    for (set, children) in [
+        (vec![chain[3].clone(), chain[1].clone()], Children::Refuse),
+        (vec![chain[3].clone(), missing], Children::Keep),
+    ] {
+        store.remove(&set, children, &interrupt).unwrap_err();
+        assert_eq!(store.ids().unwrap().len(), 4);
+    }
+    let set = [1, 3, 2].map(|at| chain[at].clone());
+    store.remove(&set, Children::Refuse, &interrupt).unwrap();
+    assert_eq!(store.ids().unwrap(), [chain[0].clone()]);
+    assert_eq!(content(&store, &chain[0]), disk(&[1]).bytes());
+    let collected = store.gc(&NoProgress, &interrupt).unwrap();
+    assert_eq!((collected.blocks, collected.leftovers), (3, 0));
+}
+
+#[test]
+fn what_is_made_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(&dir.path().join("new/store")).unwrap();
+    let written = write(&store, &disk(&[1, 2]), &NewSnapshot::default());
+    assert_eq!(written.new_blocks, 2);
+    let mut seen = 0;
+    let mut dirs = vec![store.dir().to_owned()];
+    while let Some(dir) = dirs.pop() {
+        let others = dir.metadata().unwrap().permissions().mode() & 0o077;
+        assert_eq!(others, 0, "{}", dir.display());
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let mode = path.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 6, "marker, lock, manifest, index, two blocks");
+}
+
+#[test]
+fn a_store_may_be_at_the_root_of_a_file_system() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("lost+found")).unwrap();
+    let found = Store::open(dir.path());
+    assert!(matches!(found, Err(Error::NoStore(_))), "{found:?}");
+    let store = Store::create(dir.path()).unwrap();
+    write(&store, &disk(&[1]), &NewSnapshot::default());
+    let report = store.fsck(&NoProgress, &Interrupt::default()).unwrap();
+    assert!(report.is_sound(), "{:?}", report.problems);
+}
+
+#[test]
+fn where_there_is_no_store_is_told_apart_from_what_is_something_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let absent = dir.path().join("absent");
+    assert!(matches!(Store::open(&absent), Err(Error::NoStore(_))));
+    assert!(!absent.exists());
+    assert!(matches!(Store::open(dir.path()), Err(Error::NoStore(_))));
+    std::fs::write(dir.path().join("x"), "").unwrap();
+    assert!(matches!(Store::open(dir.path()), Err(Error::NotAStore(_))));
+    let file = dir.path().join("x");
+    assert!(matches!(Store::open(&file), Err(Error::Io { .. })));
+}
+
+#[test]
+fn one_damaged_manifest_keeps_no_other_machine_from_its_snapshots() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path()).unwrap();
+    let of = |machine, byte| {
+        let new = NewSnapshot {
+            machine,
+            ..NewSnapshot::default()
+        };
+        write(&store, &disk(&[byte]), &new).id
+    };
+    let (good, bad) = (of("web1", 1), of("web2", 2));
+    let path = dir.path().join(format!("snapshots/{bad}.json"));
+    std::fs::write(&path, "{}").unwrap();
+    let survey = store.survey().unwrap();
+    assert_eq!((survey.manifests.len(), survey.damaged.len()), (1, 1));
+    assert!(store.snapshots().is_err());
+    let latest = store.latest("web1", "", Role::Staging).unwrap();
+    assert_eq!(latest.map(|one| one.id), Some(good.clone()));
+    // Nothing is collected as long as it is not given up.
+    let (progress, interrupt) = (NoProgress, Interrupt::default());
+    assert!(store.gc(&progress, &interrupt).is_err());
+    assert_eq!(crate::support::files(&dir.path().join("blocks")).len(), 2);
+    store.remove(&[bad], Children::Refuse, &interrupt).unwrap();
+    assert_eq!(store.gc(&progress, &interrupt).unwrap().blocks, 1);
+    assert_eq!(store.ids().unwrap(), [good]);
+}
+
+#[test]
+fn a_manifest_of_another_version_is_refused_by_its_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path()).unwrap();
+    let id = write(&store, &disk(&[1]), &NewSnapshot::default()).id;
+    let path = dir.path().join(format!("snapshots/{id}.json"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let newer = text.replacen("\"format\": 2", "\"format\": 3, \"new\": {}", 1);
+    assert_ne!(newer, text);
+    std::fs::write(&path, newer).unwrap();
+    let error = store.manifest(&id).unwrap_err();
+    assert!(matches!(error, Error::Format { found: 3, .. }), "{error:?}");
 }

@@ -5,7 +5,8 @@ use ondisk::width::{u64_of, usize_of};
 use ondisk::{Interrupt, NoProgress};
 use std::fs;
 use std::path::{Path, PathBuf};
-use store::{BLOCK, Error, NewSnapshot, Report, SnapshotId, Store};
+use std::process::Command;
+use store::{BLOCK, Children, Error, NewSnapshot, Report, SnapshotId, Store};
 
 /// A store of a snapshot and its child.
 fn store(dir: &Path) -> (Store, [SnapshotId; 2]) {
@@ -45,6 +46,35 @@ fn path_of(problem: &Error) -> PathBuf {
     }
 }
 
+/// What opening the store or checking it says about a path, by kind; what else it says is about what
+/// misses it.
+fn finds(dir: &Path, path: &Path) -> bool {
+    match Store::open(dir) {
+        Err(problem) => path_of(&problem) == path,
+        Ok(store) => match store.fsck(&NoProgress, &Interrupt::default()) {
+            Err(problem) => path_of(&problem) == path,
+            Ok(report) => report.problems.iter().any(|one| path_of(one) == path),
+        },
+    }
+}
+
+/// Every file of a store, and how often each kind is among them: marker, lock, manifest, index, block.
+fn all(dir: &Path) -> (Vec<PathBuf>, [u32; 5]) {
+    let paths = files(dir);
+    let mut kinds = [0; 5];
+    for path in &paths {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        kinds[match extension {
+            Some("json") if path.ends_with("rehost-store.json") => 0,
+            None => 1,
+            Some("json") => 2,
+            Some("index") => 3,
+            _ => 4,
+        }] += 1;
+    }
+    (paths, kinds)
+}
+
 #[test]
 fn a_bit_that_flips_in_any_file_is_found() {
     let dir = tempfile::tempdir().unwrap();
@@ -53,48 +83,229 @@ fn a_bit_that_flips_in_any_file_is_found() {
     assert!(report.is_sound(), "{:?}", report.problems);
     assert_eq!((report.snapshots, report.blocks), (2, 3));
     let mut random = Random(11);
-    let mut kinds = [0; 4];
-    for path in files(dir.path()) {
+    let (paths, kinds) = all(dir.path());
+    assert_eq!(kinds, [1, 1, 2, 2, 3]);
+    for path in paths {
         let sound = fs::read(&path).unwrap();
-        let bits = u64_of(sound.len()) * 8;
-        if bits == 0 {
-            assert!(path.ends_with("lock"));
-            continue;
-        }
-        let extension = path.extension().unwrap().to_str().unwrap();
-        kinds[match (extension, path.ends_with("rehost-store.json")) {
-            ("json", true) => 0,
-            ("json", false) => 1,
-            ("index", _) => 2,
-            _ => 3,
-        }] += 1;
+        let bytes = u64_of(sound.len());
         // Frames have their headers first and checksums last.
-        let chosen: Vec<u64> = if bits < 600 {
-            (0..bits).collect()
+        let mut chosen: Vec<u64> = if bytes < 1000 {
+            (0..bytes).map(|byte| 8 * byte + byte % 8).collect()
         } else {
-            let some = (0..20).map(|_| random.below(bits));
-            (0..80).chain(bits - 100..bits).chain(some).collect()
+            let some = (0..50).map(|_| random.below(8 * bytes));
+            (0..80)
+                .chain(8 * bytes - 100..8 * bytes)
+                .chain(some)
+                .collect()
         };
+        if bytes < 60 {
+            chosen = (0..8 * bytes).collect();
+        }
         for bit in chosen {
             let mut bytes = sound.clone();
             bytes[usize_of(bit / 8)] ^= 1 << (bit % 8);
             fs::write(&path, bytes).unwrap();
-            match Store::open(dir.path()) {
-                Err(problem) => assert_eq!(path_of(&problem), path, "bit {bit}"),
-                Ok(store) => {
-                    let report = fsck(&store);
-                    let told = report
-                        .problems
-                        .iter()
-                        .any(|problem| path_of(problem) == path);
-                    assert!(told, "bit {bit} of {}: {report:?}", path.display());
-                }
+            assert!(finds(dir.path(), &path), "bit {bit} of {}", path.display());
+        }
+        fs::write(&path, sound).unwrap();
+    }
+    assert!(fsck(&store).is_sound());
+}
+
+#[test]
+fn a_file_that_is_too_short_or_too_long_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = store(dir.path());
+    for path in all(dir.path()).0 {
+        let sound = fs::read(&path).unwrap();
+        let len = sound.len();
+        let shorter = [0, 1, len / 2, len.saturating_sub(4), len.saturating_sub(1)];
+        for end in shorter.into_iter().filter(|end| *end < len) {
+            fs::write(&path, &sound[..end]).unwrap();
+            assert!(finds(dir.path(), &path), "{end} of {}", path.display());
+        }
+        for tail in [&b"\0"[..], b"\n", b" ", b"}", &sound[..], &[0; 4096]] {
+            if !tail.is_empty() {
+                fs::write(&path, [&sound, tail].concat()).unwrap();
+                assert!(finds(dir.path(), &path), "{tail:?} on {}", path.display());
             }
         }
         fs::write(&path, sound).unwrap();
     }
-    assert_eq!(kinds, [1, 2, 2, 3]);
     assert!(fsck(&store).is_sound());
+}
+
+#[test]
+fn what_is_no_file_is_found_in_a_files_place_and_never_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    let (store, _) = store(dir.path());
+    let aside = outside.path().join("aside");
+    for path in all(dir.path()).0 {
+        fs::rename(&path, &aside).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(finds(dir.path(), &path), "directory {}", path.display());
+        fs::remove_dir(&path).unwrap();
+        // Though all that is read is right, it is not the store's.
+        std::os::unix::fs::symlink(&aside, &path).unwrap();
+        assert!(finds(dir.path(), &path), "link {}", path.display());
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        assert!(finds(dir.path(), &path), "dead link {}", path.display());
+        fs::remove_file(&path).unwrap();
+        let made = Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        assert!(finds(dir.path(), &path), "pipe {}", path.display());
+        fs::remove_file(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+    }
+    let sub = files(&dir.path().join("blocks"))[0]
+        .parent()
+        .unwrap()
+        .to_owned();
+    fs::rename(&sub, &aside).unwrap();
+    std::os::unix::fs::symlink(&aside, &sub).unwrap();
+    assert!(finds(dir.path(), &sub));
+    fs::remove_file(&sub).unwrap();
+    fs::rename(&aside, &sub).unwrap();
+    assert!(fsck(&store).is_sound());
+}
+
+#[test]
+fn a_file_that_is_gone_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, ids) = store(dir.path());
+    for path in all(dir.path()).0 {
+        let sound = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        // What names a lost manifest is its index.
+        let named = match path.extension() {
+            Some(extension) if extension == "json" && !path.ends_with("rehost-store.json") => {
+                path.with_extension("index")
+            }
+            _ => path.clone(),
+        };
+        // Whoever locks the store makes the lock.
+        if !path.ends_with("lock") {
+            assert!(finds(dir.path(), &named), "{}", path.display());
+        }
+        fs::write(&path, sound).unwrap();
+    }
+    for name in ["blocks", "snapshots"] {
+        let path = dir.path().join(name);
+        let aside = dir.path().with_extension("aside");
+        fs::rename(&path, &aside).unwrap();
+        assert!(finds(dir.path(), &path), "{name}");
+        fs::rename(&aside, &path).unwrap();
+    }
+    // A lost manifest is not a reason to collect what the snapshot needs.
+    let manifest = dir.path().join(format!("snapshots/{}.json", ids[1]));
+    fs::remove_file(&manifest).unwrap();
+    let (progress, interrupt) = (NoProgress, Interrupt::default());
+    let error = store.gc(&progress, &interrupt).unwrap_err();
+    assert_eq!(path_of(&error), manifest.with_extension("index"));
+    assert_eq!(files(&dir.path().join("blocks")).len(), 3);
+    // Until the snapshot is given up.
+    let lost = std::slice::from_ref(&ids[1]);
+    store.remove(lost, Children::Refuse, &interrupt).unwrap();
+    assert!(fsck(&store).is_sound());
+    assert_eq!(store.gc(&progress, &interrupt).unwrap().blocks, 1);
+}
+
+#[test]
+fn a_file_under_another_name_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = store(dir.path());
+    let (paths, _) = all(dir.path());
+    for kind in ["zst", "index", "json"] {
+        let of_kind: Vec<_> = paths
+            .iter()
+            .filter(|path| path.extension().is_some_and(|extension| extension == kind))
+            .filter(|path| !path.ends_with("rehost-store.json"))
+            .collect();
+        let [a, b, ..] = of_kind.as_slice() else {
+            panic!("{paths:?}");
+        };
+        let sound = fs::read(a).unwrap();
+        fs::copy(b, a).unwrap();
+        assert!(finds(dir.path(), a), "{}", a.display());
+        fs::write(a, &sound).unwrap();
+        // Nor does anything belong where it is not looked for.
+        let name = a.file_name().unwrap().to_str().unwrap();
+        for name in [name.to_uppercase(), format!("{name}.bak"), "x".to_owned()] {
+            let moved = a.with_file_name(name);
+            fs::rename(a, &moved).unwrap();
+            assert!(finds(dir.path(), &moved), "{}", moved.display());
+            fs::rename(&moved, a).unwrap();
+        }
+    }
+    let block = paths
+        .iter()
+        .find(|path| path.extension().is_some_and(|extension| extension == "zst"))
+        .unwrap();
+    let elsewhere = dir
+        .path()
+        .join("blocks/zz")
+        .join(block.file_name().unwrap());
+    fs::create_dir(elsewhere.parent().unwrap()).unwrap();
+    fs::rename(block, &elsewhere).unwrap();
+    assert!(finds(dir.path(), block));
+    assert!(finds(dir.path(), elsewhere.parent().unwrap()));
+    fs::rename(&elsewhere, block).unwrap();
+    fs::remove_dir(elsewhere.parent().unwrap()).unwrap();
+    assert!(fsck(&store).is_sound());
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_found() {
+    use std::os::unix::fs::PermissionsExt;
+    if rustix::process::geteuid().is_root() {
+        eprintln!("skipped: root may read everything");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = store(dir.path());
+    let sub = files(&dir.path().join("blocks"))[0]
+        .parent()
+        .unwrap()
+        .to_owned();
+    let (mut paths, _) = all(dir.path());
+    paths.extend([sub, dir.path().join("blocks"), dir.path().join("snapshots")]);
+    for path in paths {
+        let mode = path.metadata().unwrap().permissions();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
+        let found = finds(dir.path(), &path);
+        fs::set_permissions(&path, mode).unwrap();
+        assert!(found, "{}", path.display());
+    }
+    assert!(fsck(&store).is_sound());
+}
+
+#[test]
+fn what_killed_runs_left_is_no_damage_and_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, ids) = store(dir.path());
+    let snapshots = dir.path().join("snapshots");
+    // A removal that was killed after its first step, and then after its second.
+    let manifest = snapshots.join(format!("{}.json", ids[1]));
+    fs::rename(
+        &manifest,
+        snapshots.join(format!(".partial-{}-removed", ids[1])),
+    )
+    .unwrap();
+    let report = fsck(&store);
+    assert!(report.is_sound(), "{:?}", report.problems);
+    assert_eq!(
+        (report.snapshots, report.unfinished, report.unneeded),
+        (1, 1, 1)
+    );
+    fs::write(dir.path().join("blocks/.partial-x"), "").unwrap();
+    assert_eq!(fsck(&store).unfinished, 2);
+    let collected = store.gc(&NoProgress, &Interrupt::default()).unwrap();
+    assert_eq!((collected.blocks, collected.leftovers), (1, 3));
+    let report = fsck(&store);
+    assert!(report.is_sound());
+    assert_eq!((report.unfinished, report.unneeded), (0, 0));
 }
 
 #[test]

@@ -6,11 +6,14 @@ use block::BlockRead;
 use ondisk::width::{u64_of, usize_of};
 use ondisk::{Interrupt, NoProgress};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use store::{BLOCK, Digest, Index, Job, NewSnapshot, Record, SinkError, SnapshotSink, Store};
+use store::{
+    BLOCK, Children, Digest, Index, Job, NewSnapshot, Record, Role, SinkError, SnapshotId,
+    SnapshotSink, Store,
+};
 
 /// What a service holds of a snapshot: blocks that were put in it or in its parents.
 type Held = BTreeMap<u32, Vec<u8>>;
@@ -296,10 +299,171 @@ fn a_store_agrees_with_the_model() {
             }
             parent = Some(written.id);
         }
-        let latest = store.latest(&machine, "", store::Role::Staging).unwrap();
+        let latest = store.latest(&machine, "", Role::Staging).unwrap();
         assert_eq!(latest.map(|manifest| manifest.id), parent);
     }
     let report = store.fsck(&NoProgress, &Interrupt::default()).unwrap();
     assert!(report.is_sound(), "{:?}", report.problems);
     assert!(report.snapshots > 40);
+}
+
+/// A snapshot as the model has it.
+#[derive(Clone)]
+struct Kept {
+    id: SnapshotId,
+    parent: Option<SnapshotId>,
+    machine: usize,
+    created: u64,
+    bytes: Vec<u8>,
+}
+
+/// The one that is no parent of another one of its machine; of several the last.
+fn latest_of(kept: &[Kept], machine: usize) -> Option<&Kept> {
+    let mut best: Option<&Kept> = None;
+    for one in kept.iter().filter(|one| one.machine == machine) {
+        let is_parent = kept
+            .iter()
+            .any(|other| other.machine == machine && other.parent.as_ref() == Some(&one.id));
+        let later = best.is_none_or(|best| (best.created, &best.id) < (one.created, &one.id));
+        if !is_parent && later {
+            best = Some(one);
+        }
+    }
+    best
+}
+
+/// The distinct blocks of some disks that are not zeros.
+fn blocks_of(kept: &[Kept]) -> BTreeSet<Vec<u8>> {
+    let blocks = kept.iter().flat_map(|one| {
+        one.bytes.chunks(usize_of(BLOCK)).map(|block| {
+            let mut block = block.to_vec();
+            block.resize(usize_of(BLOCK), 0);
+            block
+        })
+    });
+    blocks
+        .filter(|block| block.iter().any(|byte| *byte != 0))
+        .collect()
+}
+
+#[test]
+fn after_any_removals_and_collections_the_others_are_exact() {
+    let (progress, interrupt) = (NoProgress, Interrupt::default());
+    let (mut made, mut same, mut removed, mut collected) = (0, 0, 0, 0);
+    for seed in 1..=6 {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path()).unwrap();
+        let mut random = Random(seed * 0x77_1f3d);
+        let mut disks = [0, 1].map(|_| Disk::new(3 * BLOCK));
+        let mut kept: Vec<Kept> = Vec::new();
+        // What is in the store; what nobody needs stays until it is collected.
+        let mut present: BTreeSet<Vec<u8>> = BTreeSet::new();
+        for created in 1..=40 {
+            let machine = usize_of(random.below(2));
+            let name = format!("m{machine}");
+            match random.below(6) {
+                0 if !kept.is_empty() => {
+                    let one = kept[usize_of(random.below(u64_of(kept.len())))].clone();
+                    let has_child = kept
+                        .iter()
+                        .any(|other| other.parent == Some(one.id.clone()));
+                    let keep = random.one_in(2);
+                    let children = if keep {
+                        Children::Keep
+                    } else {
+                        Children::Refuse
+                    };
+                    let result = store.remove(std::slice::from_ref(&one.id), children, &interrupt);
+                    assert_eq!(result.is_ok(), keep || !has_child);
+                    if result.is_ok() {
+                        removed += 1;
+                        kept.retain(|other| other.id != one.id);
+                    }
+                }
+                1 => {
+                    let needed = blocks_of(&kept);
+                    let gone = store.gc(&progress, &interrupt).unwrap();
+                    assert_eq!(gone.kept, u64_of(needed.len()));
+                    assert_eq!(gone.blocks, u64_of(present.len() - needed.len()));
+                    collected += gone.blocks;
+                    present = needed;
+                }
+                _ => {
+                    let disk = &mut disks[machine];
+                    if !random.one_in(4) {
+                        change(disk, &mut random);
+                    }
+                    let parent = latest_of(&kept, machine).cloned();
+                    let told = store.latest(&name, "1", Role::Staging).unwrap();
+                    assert_eq!(
+                        told.map(|one| one.id),
+                        parent.as_ref().map(|one| one.id.clone())
+                    );
+                    let only_if_changed = random.one_in(2);
+                    let new = NewSnapshot {
+                        parent: parent.as_ref().map(|one| &one.id),
+                        machine: &name,
+                        disk: "1",
+                        created,
+                        only_if_changed,
+                        ..NewSnapshot::default()
+                    };
+                    let written = write(&store, disk, &new);
+                    let before = parent.as_ref().map_or(&[][..], |one| &one.bytes);
+                    let chunk = |bytes: &[u8], at: usize| {
+                        let from = (at * usize_of(BLOCK)).min(bytes.len());
+                        let to = (from + usize_of(BLOCK)).min(bytes.len());
+                        let mut block = bytes[from..to].to_vec();
+                        block.resize(usize_of(BLOCK), 0);
+                        block
+                    };
+                    let differ = |at: &usize| chunk(before, *at) != chunk(&disk.bytes, *at);
+                    let puts = (0..disk.blocks()).filter(differ).count();
+                    assert_eq!(written.put_blocks, u64_of(puts));
+                    if parent.as_ref().is_some_and(|one| one.bytes == disk.bytes) && only_if_changed
+                    {
+                        assert!(!written.made);
+                        assert_eq!(Some(&written.id), parent.as_ref().map(|one| &one.id));
+                        same += 1;
+                        continue;
+                    }
+                    let one = Kept {
+                        id: written.id,
+                        parent: parent.map(|one| one.id),
+                        machine,
+                        created,
+                        bytes: disk.bytes.clone(),
+                    };
+                    let new_blocks: Vec<_> = blocks_of(std::slice::from_ref(&one))
+                        .into_iter()
+                        .filter(|block| !present.contains(block))
+                        .collect();
+                    assert_eq!(written.new_blocks, u64_of(new_blocks.len()));
+                    present.extend(new_blocks);
+                    assert_eq!(written.made, kept.iter().all(|other| other.id != one.id));
+                    if written.made {
+                        kept.push(one);
+                        made += 1;
+                    }
+                }
+            }
+            let mut ids: Vec<_> = kept.iter().map(|one| one.id.clone()).collect();
+            ids.sort();
+            assert_eq!(store.ids().unwrap(), ids);
+        }
+        for one in &kept {
+            assert!(crate::support::content(&store, &one.id) == one.bytes);
+        }
+        let report = store.fsck(&progress, &interrupt).unwrap();
+        assert!(report.is_sound(), "{:?}", report.problems);
+        assert_eq!(report.blocks, u64_of(present.len()));
+        assert_eq!(
+            report.unneeded,
+            u64_of(present.len() - blocks_of(&kept).len())
+        );
+    }
+    assert!(
+        made > 60 && same > 5 && removed > 10 && collected > 3,
+        "{made} {same} {removed} {collected}"
+    );
 }

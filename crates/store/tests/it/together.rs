@@ -37,7 +37,7 @@ fn writer(dir: &Path, machine: &str) -> (SnapshotId, Disk) {
         for old in parent.into_iter().chain(last.take()) {
             if old != id {
                 store
-                    .remove(&old, Children::Keep, &Interrupt::default())
+                    .remove(&[old], Children::Keep, &Interrupt::default())
                     .unwrap();
             }
         }
@@ -103,5 +103,28 @@ fn whoever_waits_for_a_writer_can_be_interrupted() {
         interrupt.set();
         let result = waiting.join().unwrap();
         assert!(matches!(result, Err(store::Error::Interrupted(_))));
+    });
+}
+
+#[test]
+fn a_lock_that_was_replaced_is_not_the_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path()).unwrap();
+    let path = dir.path().join("lock");
+    let old = std::fs::File::open(&path).unwrap();
+    old.lock().unwrap();
+    let interrupt = Interrupt::default();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| store.gc(&NoProgress, &interrupt));
+        std::thread::sleep(Duration::from_millis(50));
+        // Somebody restored the directory from a copy, and others lock what is there now.
+        std::fs::remove_file(&path).unwrap();
+        let new = std::fs::File::create(&path).unwrap();
+        new.lock().unwrap();
+        drop(old);
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(!waiting.is_finished());
+        drop(new);
+        waiting.join().unwrap().unwrap();
     });
 }

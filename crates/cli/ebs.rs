@@ -1,0 +1,464 @@
+//! Snapshots in Amazon EBS: the one module of the program that knows the crate `ebs`.
+//!
+//! A build without the feature `aws` has `no_ebs.rs` in its place, with the same names.
+
+use crate::args::{AwsArgs, UploadArgs};
+use crate::exit::Blame;
+use crate::snapshot_home::{New, Role};
+use crate::terminal::Terminal;
+use anyhow::{Context, Error, Result, anyhow};
+use block::{BlockRead, Extent};
+use ebs::{Config, Ebs, EbsSnapshot, Encryption, SnapshotInfo, UploadRequest, Uploaded, tag};
+use ondisk::Interrupt;
+use serde::Serialize;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use store::{BLOCK, Index};
+
+/// The connection of the process, once something needs it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Connection(Arc<Mutex<Option<Ebs>>>);
+
+/// A snapshot that is read on demand.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    ebs: Ebs,
+    device: EbsSnapshot,
+    interrupt: Interrupt,
+}
+
+/// EBS as the place of new snapshots.
+#[derive(Debug)]
+pub(crate) struct Home {
+    ebs: Ebs,
+    /// Journals and indexes, of this region.
+    state: PathBuf,
+    upload: UploadArgs,
+}
+
+/// A snapshot that a new one inherits of.
+#[derive(Debug)]
+pub(crate) struct Parent {
+    info: SnapshotInfo,
+    index: Index,
+    whole: bool,
+    /// Bytes of the disk, if that is known.
+    size: Option<u64>,
+}
+
+/// Snapshots of the disks of a machine that are made together.
+#[derive(Debug)]
+pub(crate) struct Set(ebs::Run);
+
+/// A snapshot that was made, or that stands for the disk.
+#[derive(Debug, Serialize)]
+pub(crate) struct Made {
+    disk: String,
+    region: String,
+    id: String,
+    /// The snapshot of which it inherits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
+    /// What the snapshots of all disks of the machine have in common that were made in one run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set: Option<String>,
+    encrypted: bool,
+    /// Blocks that were put into it.
+    put_blocks: u64,
+    /// Of these, what an earlier run put that was stopped.
+    put_before: u64,
+    /// Blocks of the disk that were not put: as the parent has them, or zeros.
+    skipped_blocks: u64,
+    /// Bytes of the disk that were read.
+    read: u64,
+    /// Whether it was not there before.
+    made: bool,
+    #[serde(skip)]
+    ebs: Ebs,
+}
+
+/// The longest that the service keeps an upload that was stopped: it can be continued for three days.
+const TIMEOUT_MINUTES: u16 = 4320;
+const GIB: u64 = 1 << 30;
+
+/// Connects, once for the process.
+fn connect(args: &AwsArgs) -> Result<Ebs> {
+    let mut connection = args
+        .connection
+        .0
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if let Some(ebs) = &*connection {
+        return Ok(ebs.clone());
+    }
+    let config = Config {
+        region: args.region.clone(),
+        profile: args.profile.clone(),
+        endpoint_url: args.endpoint_url.clone(),
+        ca_bundle: args.ca_bundle.clone(),
+        max_mbps: args.max_mbps,
+        max_requests_per_second: args.max_requests,
+        ..Config::default()
+    };
+    let ebs = Ebs::connect(&config).map_err(|error| match error {
+        ebs::Error::NoRegion => anyhow!(
+            "no AWS region is known: give --region, or set AWS_REGION or the profile's region"
+        ),
+        error => Error::new(error),
+    });
+    let ebs = ebs.context("cannot use EBS")?;
+    Ok(connection.insert(ebs).clone())
+}
+
+/// Opens a completed snapshot.
+pub(crate) fn open(id: &str, args: &AwsArgs, terminal: &Terminal) -> Result<Snapshot> {
+    let ebs = connect(args)?;
+    let device = ebs.open(id, &terminal.interrupt);
+    let device = device.with_context(|| format!("cannot open {id} in {}", ebs.region()))?;
+    Ok(Snapshot {
+        ebs,
+        device,
+        interrupt: terminal.interrupt.clone(),
+    })
+}
+
+impl Snapshot {
+    /// The machine and the disk that it is of, if its tags say so and may be read.
+    pub(crate) fn of(&self) -> Option<(String, String)> {
+        let info = self.ebs.info(self.device.id(), &self.interrupt);
+        let info = info.ok()?;
+        let machine = info.tag(tag::MACHINE)?.to_owned();
+        Some((machine, info.tag(tag::DISK)?.to_owned()))
+    }
+
+    /// This snapshot as the parent of one in which nothing but `changed` may differ.
+    pub(crate) fn as_parent(&self, changed: &[Range<u64>], terminal: &Terminal) -> Result<Parent> {
+        let id = self.device.id();
+        let failed = || format!("cannot make a child of {id}");
+        let info = self.ebs.info(id, &terminal.interrupt);
+        let info = info.with_context(failed)?;
+        let index = self.device.index(Some(changed), &*terminal.progress);
+        Ok(Parent {
+            info,
+            index: index.with_context(failed)?,
+            whole: false,
+            size: Some(self.device.size()),
+        })
+    }
+
+    /// Where another snapshot of the same chain differs from it; `None` if they are of different ones.
+    pub(crate) fn diff(&self, other: &Self) -> Result<Option<Vec<Range<u64>>>> {
+        let (a, b) = (self.device.id(), other.device.id());
+        match self.ebs.changed(a, b, &self.interrupt) {
+            Ok(ranges) => Ok(Some(ranges)),
+            Err(ebs::Error::Refused { code, .. }) if code.contains("UNRELATED") => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot compare {a} with {b}")),
+        }
+    }
+}
+
+impl BlockRead for Snapshot {
+    fn size(&self) -> u64 {
+        self.device.size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), block::Error> {
+        self.device.read_at(offset, buf)
+    }
+
+    fn extent_at(&self, offset: u64) -> Result<Extent, block::Error> {
+        self.device.extent_at(offset)
+    }
+
+    fn granule(&self) -> u64 {
+        self.device.granule()
+    }
+}
+
+impl Home {
+    pub(crate) fn open(aws: &AwsArgs, upload: &UploadArgs) -> Result<Self> {
+        let ebs = connect(aws)?;
+        let state = state_dir(upload.state.as_deref())?;
+        Ok(Self {
+            state: state.join("ebs").join(ebs.region()),
+            ebs,
+            upload: upload.clone(),
+        })
+    }
+
+    pub(crate) fn begin(&self, role: Role, what: &[&str]) -> Result<Set> {
+        let what = [&[role_of(role).as_str()], what].concat();
+        let run = ebs::Run::begin(&self.state, &what);
+        Ok(Set(run.context("cannot begin to make snapshots")?))
+    }
+
+    /// The latest completed staging snapshot of a disk.
+    pub(crate) fn latest(
+        &self,
+        machine: &str,
+        number: &str,
+        terminal: &Terminal,
+    ) -> Result<Option<Parent>> {
+        let role = ebs::Role::Staging;
+        let latest = self
+            .ebs
+            .latest(machine, number, role, &terminal.interrupt)?;
+        latest.map(|info| self.known(info, terminal)).transpose()
+    }
+
+    /// A snapshot with its index; it is read where nothing else tells what it holds.
+    fn known(&self, info: SnapshotInfo, terminal: &Terminal) -> Result<Parent> {
+        let size = info.tag(tag::SIZE).and_then(|size| size.parse().ok());
+        let id = &info.id;
+        let index = match ebs::load_index(&self.state, id)? {
+            Some((index, _)) => index,
+            None => {
+                eprintln!(
+                    "rehost: {} has no index of {id}, which was made elsewhere: all of it is read \
+                     from EBS to compare with it (--full starts a new chain instead)",
+                    self.state.display()
+                );
+                let snapshot = self.ebs.open(id, &terminal.interrupt);
+                let index = snapshot.and_then(|parent| parent.index(None, &*terminal.progress));
+                let index = index.with_context(|| format!("cannot read {id}"))?;
+                let bytes = size.unwrap_or(u64::from(info.volume_size) * GIB);
+                let blocks = store::engine::disk_blocks(bytes)?;
+                ebs::save_index(&self.state, id, &index, blocks)?;
+                index
+            }
+        };
+        Ok(Parent {
+            info,
+            index,
+            whole: true,
+            size,
+        })
+    }
+
+    /// Makes a snapshot of a disk, or continues to.
+    pub(crate) fn write(
+        &self,
+        set: &Set,
+        new: &New<'_>,
+        parent: Option<&Parent>,
+        terminal: &Terminal,
+    ) -> Result<Made> {
+        let context = || format!("cannot store {} in EBS ({})", new.name, self.ebs.region());
+        let parent = parent.filter(|parent| parent.fits(new));
+        let uploaded = self.upload(set, new, parent, terminal);
+        let first = uploaded.with_context(context)?;
+        if !first.existed {
+            return Ok(self.made(set, new, parent, first));
+        }
+        // A run was killed when it had put all, so this snapshot has the disk as that run saw it.
+        if new.only_if_changed {
+            let info = self.ebs.info(&first.id, &terminal.interrupt);
+            let parent = self.known(info.with_context(context)?, terminal)?;
+            let second = self.upload(set, new, Some(&parent), terminal);
+            let mut made = self.made(set, new, Some(&parent), second.with_context(context)?);
+            // Nobody was told of the first one.
+            made.made = true;
+            return Ok(made);
+        }
+        let uploaded = self.upload(set, new, parent, terminal);
+        let made = self.made(set, new, parent, uploaded.with_context(context)?);
+        self.remove(&first.id);
+        Ok(made)
+    }
+
+    fn upload(
+        &self,
+        set: &Set,
+        new: &New<'_>,
+        parent: Option<&Parent>,
+        terminal: &Terminal,
+    ) -> Result<Uploaded> {
+        let changed = parent.and_then(|parent| parent.changed(new));
+        let identity = set.0.identity(new.number)?;
+        let tags: Vec<_> = self.upload.tag.iter().map(|(k, v)| (&**k, &**v)).collect();
+        let encryption = match (&self.upload, parent) {
+            (_, Some(_)) => Encryption::Default,
+            (
+                UploadArgs {
+                    kms_key: Some(arn), ..
+                },
+                None,
+            ) => Encryption::Key(arn),
+            (UploadArgs { encrypt: true, .. }, None) => Encryption::DefaultKey,
+            (
+                UploadArgs {
+                    unencrypted: true, ..
+                },
+                None,
+            ) => Encryption::Unencrypted,
+            _ => Encryption::Default,
+        };
+        let description: String = format!("{} by rehost", new.name);
+        let description: String = description.chars().take(255).collect();
+        let request = UploadRequest {
+            disk: new.device,
+            parent: parent.map(|parent| ebs::Parent {
+                id: &parent.info.id,
+                index: &parent.index,
+                whole: parent.whole,
+                encrypted: parent.info.encrypted,
+                volume_size: parent.info.volume_size,
+            }),
+            volume_size: None,
+            description: &description,
+            set: set.0.set(),
+            tags: &tags,
+            project: "",
+            machine: new.machine,
+            disk_name: new.number,
+            role: role_of(new.role),
+            identity: &identity,
+            encryption,
+            zero_fill: !self.upload.no_zero_fill,
+            changed: changed.as_deref(),
+            only_if_changed: new.only_if_changed,
+            journal_dir: &self.state,
+            timeout_minutes: TIMEOUT_MINUTES,
+        };
+        let (progress, interrupt) = (&*terminal.progress, &terminal.interrupt);
+        let uploaded = self.ebs.upload(&request, progress, interrupt)?;
+        set.0.done(new.number)?;
+        Ok(uploaded)
+    }
+
+    fn made(&self, set: &Set, new: &New<'_>, parent: Option<&Parent>, up: Uploaded) -> Made {
+        let before = parent.filter(|_| up.unchanged);
+        Made {
+            disk: new.name.to_owned(),
+            region: self.ebs.region().to_owned(),
+            parent: match (before, parent) {
+                (Some(same), _) => same.info.tag(tag::PARENT).map(str::to_owned),
+                (None, parent) => parent.map(|parent| parent.info.id.clone()),
+            },
+            set: match before {
+                Some(same) => same.info.tag(tag::SET).map(str::to_owned),
+                None => Some(set.0.set().to_owned()),
+            },
+            id: up.id,
+            encrypted: up.encrypted,
+            put_blocks: up.put.saturating_add(up.put_before),
+            put_before: up.put_before,
+            skipped_blocks: up.skipped,
+            read: up.read,
+            made: !up.unchanged,
+            ebs: self.ebs.clone(),
+        }
+    }
+
+    fn remove(&self, id: &str) {
+        // The user may have interrupted the work, and this is what has to be done then.
+        if let Err(error) = self.ebs.delete(id, &Interrupt::default()) {
+            tracing::warn!(%id, %error, "cannot be removed");
+        }
+    }
+}
+
+impl Parent {
+    /// Whether a disk can be its child: what a smaller one does not have could not be taken back.
+    fn fits(&self, new: &New<'_>) -> bool {
+        let size = new.device.size();
+        let beyond = |(block, _): &(u32, _)| u64::from(*block) >= size.div_ceil(BLOCK);
+        let smaller = size.div_ceil(GIB).max(1) < u64::from(self.info.volume_size)
+            || self.index.records().last().is_some_and(beyond);
+        if smaller {
+            eprintln!(
+                "rehost: {} is smaller than {}, so a new chain begins",
+                new.name, self.info.id
+            );
+        }
+        !smaller
+    }
+
+    /// Bytes that can differ from it, if that is known.
+    fn changed(&self, new: &New<'_>) -> Option<Vec<Range<u64>>> {
+        let mut changed = new.changed?.to_vec();
+        let Some(size) = self.size else {
+            eprintln!(
+                "rehost: {} does not say how large the disk was, so all of {} is read, whatever the \
+                 list says",
+                self.info.id, new.name
+            );
+            return None;
+        };
+        // What the disk has grown by is not in the parent.
+        changed.push(size..new.device.size().max(size));
+        Some(changed)
+    }
+}
+
+impl Set {
+    pub(crate) fn end(self) -> Result<()> {
+        Ok(self.0.end()?)
+    }
+}
+
+impl Made {
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn disk(&self) -> &str {
+        &self.disk
+    }
+
+    pub(crate) fn put_blocks(&self) -> u64 {
+        self.put_blocks
+    }
+
+    pub(crate) fn made(&self) -> bool {
+        self.made
+    }
+
+    /// Takes it back, if this run made it.
+    pub(crate) fn remove(&self) {
+        if self.made
+            && let Err(error) = self.ebs.delete(&self.id, &Interrupt::default())
+        {
+            tracing::warn!(id = %self.id, %error, "cannot be removed");
+        }
+    }
+}
+
+fn role_of(role: Role) -> ebs::Role {
+    match role {
+        Role::Staging => ebs::Role::Staging,
+        Role::Converted => ebs::Role::Converted,
+        Role::Copy => ebs::Role::Copy,
+    }
+}
+
+/// Where journals and indexes are kept.
+fn state_dir(given: Option<&Path>) -> Result<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let own = given.map(Path::to_owned);
+    let own = own.or_else(|| variable("REHOST_STATE").map(PathBuf::from));
+    own.or_else(|| Some(PathBuf::from(variable("XDG_STATE_HOME")?).join("rehost")))
+        .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".local/state/rehost")))
+        .context("neither HOME nor REHOST_STATE is set: say with --state where journals are kept")
+}
+
+/// Whether the user stopped it: the crate's errors show that as their own text, so it is no cause.
+pub(crate) fn is_interruption(cause: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(cause.downcast_ref(), Some(ebs::Error::Interrupted(_)))
+}
+
+/// Whose fault an error of EBS is.
+pub(crate) fn blame(cause: &(dyn std::error::Error + 'static)) -> Option<Blame> {
+    match cause.downcast_ref()? {
+        // What is behind it tells.
+        ebs::Error::Store(_) => Some(Blame::Unknown),
+        _ => Some(Blame::Host),
+    }
+}
+
+/// Whether the same may go well later, with nothing changed here.
+pub(crate) fn may_pass(error: &Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(ebs::Error::may_pass)
+}

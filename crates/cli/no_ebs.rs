@@ -1,0 +1,127 @@
+//! In the place of `ebs.rs` in a build without the feature `aws`: nothing of it can exist.
+
+use crate::args::{AwsArgs, UploadArgs};
+use crate::exit::Blame;
+use crate::snapshot_home::{New, Role};
+use crate::terminal::Terminal;
+use anyhow::{Error, Result, bail};
+use block::{BlockRead, Extent};
+use serde::Serialize;
+use std::ops::Range;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Connection;
+
+#[derive(Debug)]
+pub(crate) enum Snapshot {}
+
+#[derive(Debug)]
+pub(crate) enum Home {}
+
+#[derive(Debug)]
+pub(crate) enum Parent {}
+
+#[derive(Debug)]
+pub(crate) enum Set {}
+
+#[derive(Debug, Serialize)]
+pub(crate) enum Made {}
+
+const ABSENT: &str = "this build of rehost has no AWS support; build it with the feature `aws`, which is on by default";
+
+pub(crate) fn open(_: &str, args: &AwsArgs, _: &Terminal) -> Result<Snapshot> {
+    let Connection = args.connection;
+    bail!(ABSENT)
+}
+
+impl Snapshot {
+    pub(crate) fn of(&self) -> Option<(String, String)> {
+        match *self {}
+    }
+
+    pub(crate) fn as_parent(&self, _: &[Range<u64>], _: &Terminal) -> Result<Parent> {
+        match *self {}
+    }
+
+    pub(crate) fn diff(&self, _: &Self) -> Result<Option<Vec<Range<u64>>>> {
+        match *self {}
+    }
+}
+
+impl BlockRead for Snapshot {
+    fn size(&self) -> u64 {
+        match *self {}
+    }
+
+    fn read_at(&self, _: u64, _: &mut [u8]) -> Result<(), block::Error> {
+        match *self {}
+    }
+
+    fn extent_at(&self, _: u64) -> Result<Extent, block::Error> {
+        match *self {}
+    }
+}
+
+impl Home {
+    pub(crate) fn open(_: &AwsArgs, _: &UploadArgs) -> Result<Self> {
+        bail!(ABSENT)
+    }
+
+    pub(crate) fn begin(&self, _: Role, _: &[&str]) -> Result<Set> {
+        match *self {}
+    }
+
+    pub(crate) fn latest(&self, _: &str, _: &str, _: &Terminal) -> Result<Option<Parent>> {
+        match *self {}
+    }
+
+    pub(crate) fn write(
+        &self,
+        _: &Set,
+        _: &New<'_>,
+        _: Option<&Parent>,
+        _: &Terminal,
+    ) -> Result<Made> {
+        match *self {}
+    }
+}
+
+impl Set {
+    pub(crate) fn end(self) -> Result<()> {
+        match self {}
+    }
+}
+
+impl Made {
+    pub(crate) fn id(&self) -> &str {
+        match *self {}
+    }
+
+    pub(crate) fn disk(&self) -> &str {
+        match *self {}
+    }
+
+    pub(crate) fn put_blocks(&self) -> u64 {
+        match *self {}
+    }
+
+    pub(crate) fn made(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn remove(&self) {
+        match *self {}
+    }
+}
+
+pub(crate) fn is_interruption(_: &(dyn std::error::Error + 'static)) -> bool {
+    false
+}
+
+pub(crate) fn blame(_: &(dyn std::error::Error + 'static)) -> Option<Blame> {
+    None
+}
+
+pub(crate) fn may_pass(_: &Error) -> bool {
+    false
+}
