@@ -8,11 +8,14 @@
 use block::{BlockRead, Memory};
 use fs::{FileSystem, FileSystemEdit, Kind, NewNode, NodeId, Time};
 use initramfs::{Initramfs, ModuleTree, Request, cpio};
+use ondisk::Interrupt;
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-/// qcow2 images: open, extents, reads.
+/// qcow2 images: open, extents, reads, dirty bitmaps.
 pub fn qcow2(data: &[u8]) {
     read_image(data, image::Format::Qcow2);
 }
@@ -475,8 +478,68 @@ fn read_path(path: &Path, format: image::Format) {
     };
     if let Ok(image) = image::open(path, &options) {
         read_device(&image);
+        read_layers(&image);
+        read_bitmaps(&image);
     }
 }
+
+/// What layers decide is all that is data, as far as it is looked at.
+fn read_layers(image: &image::Image) {
+    let device = image.device();
+    // More would take too long, wherever the walk goes.
+    if device.size() > 1 << 30 {
+        return;
+    }
+    let layers = image.layers().len();
+    let decided = image.decided_above(layers, GRANULE, &Interrupt::default());
+    let Ok(decided) = decided else {
+        return;
+    };
+    assert_ranges(&decided, device.size());
+    for extent in device.extents().take(64) {
+        let Ok(extent) = extent else {
+            break;
+        };
+        let is_inside =
+            |range: &Range<u64>| range.start <= extent.range.start && extent.range.end <= range.end;
+        assert!(
+            extent.kind == block::ExtentKind::Zero || decided.iter().any(is_inside),
+            "data that no layer has"
+        );
+    }
+}
+
+fn read_bitmaps(image: &image::Image) {
+    let Ok(bitmaps) = image.bitmaps(0, &Interrupt::default()) else {
+        return;
+    };
+    for bitmap in bitmaps.iter().take(16) {
+        let dirty = image.dirty(&bitmap.name, GRANULE, &Interrupt::default());
+        let Ok(Some(dirty)) = dirty else {
+            continue;
+        };
+        assert_ranges(&dirty.ranges, image.device().size());
+        let bytes: u64 = dirty
+            .ranges
+            .iter()
+            .map(|range| range.end - range.start)
+            .sum();
+        // All bitmaps together may take too much.
+        assert!(bitmap.dirty.is_none_or(|counted| counted == bytes));
+    }
+}
+
+fn assert_ranges(ranges: &[Range<u64>], size: u64) {
+    assert!(
+        ranges
+            .iter()
+            .all(|range| range.start < range.end && range.end <= size)
+    );
+    assert!(ranges.windows(2).all(|pair| pair[0].end < pair[1].start));
+}
+
+/// The smallest granularity of a bitmap.
+const GRANULE: NonZeroU64 = NonZeroU64::new(512).unwrap();
 
 fn read_device(image: &image::Image) {
     let device = image.device();

@@ -11,6 +11,7 @@ mod bodies;
 use block::Memory;
 use fs::FileSystem;
 use image::{Format, OpenOptions};
+use ondisk::Interrupt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -117,6 +118,7 @@ fn seeds_are_understood() {
     let more = more.map(|seed| (bodies::disk(&seed).unwrap(), Format::Vhdx));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("image");
+    let mut marked: Vec<u64> = Vec::new();
     let opened = images.chain(disks).chain(more).filter(|(file, format)| {
         // Extents of ESX are opened by a descriptor.
         match bodies::vmdk_descriptor(file) {
@@ -130,13 +132,21 @@ fn seeds_are_understood() {
             format: Some(*format),
             ..OpenOptions::default()
         };
-        image::open(&path, &options).is_ok()
+        let image = image::open(&path, &options);
+        if let Ok(image) = &image {
+            let bitmaps = image.bitmaps(0, &Interrupt::default()).unwrap();
+            let dirty = bitmaps.iter().filter_map(|bitmap| bitmap.dirty);
+            marked.extend(dirty);
+        }
+        image.is_ok()
     });
     assert_eq!(
         opened.count(),
-        12,
+        13,
         "all but three whose other file is not there"
     );
+    // All bits of the first cluster, and what was written: in granules of two sizes.
+    assert_eq!(marked, [(2 << 20) + 5632, 8192]);
     std::fs::write(dir.path().join("disk.img"), [7; 4096]).unwrap();
     std::fs::write(dir.path().join("disk.img.gz"), bodies::GZIPPED).unwrap();
     for (target, name, disks) in [("ova", "m.ova", [1, 1, 3]), ("ovf", "m.ovf", [3, 1, 1])] {

@@ -19,6 +19,7 @@ mod machine;
 mod mounted;
 mod output;
 mod progress;
+mod since;
 mod size;
 mod snapshot_home;
 mod snapshot_name;

@@ -5,6 +5,7 @@
 use crate::args::{AwsArgs, UploadArgs};
 use crate::ebs;
 use crate::locator::Destination;
+use crate::since::Last;
 use crate::target::{self, Output};
 use crate::terminal::Terminal;
 use anyhow::{Result, bail};
@@ -12,7 +13,7 @@ use block::BlockRead;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use store::{NewSnapshot, SnapshotId, Store};
+use store::{NewSnapshot, SnapshotId, SourceState, Store};
 
 /// Where snapshots are made.
 #[derive(Debug)]
@@ -150,6 +151,31 @@ impl Home {
             }
             _ => None,
         })
+    }
+
+    /// What is known about the last snapshot of a disk: see [`Last`].
+    pub(crate) fn last(&self, parent: &Parent) -> Last {
+        let manifest = match (self, parent) {
+            // One that was removed a moment ago is missed when it is written to.
+            (Self::Store(store), Parent::Store(id)) => store.manifest(id).ok(),
+            _ => None,
+        };
+        Last {
+            disk_size: manifest.as_ref().map(|manifest| manifest.disk_size),
+            source: manifest
+                .and_then(|manifest| manifest.source)
+                .map(String::from),
+        }
+    }
+
+    /// Keeps with a snapshot in which state the files are that it was made of; without that the next
+    /// run reads more. Snapshots in EBS keep none yet.
+    pub(crate) fn keep_source(&self, output: &Output, source: &SourceState, terminal: &Terminal) {
+        if let (Self::Store(store), Output::Snapshot { id, .. }) = (self, output)
+            && let Err(error) = store.keep_source(id, source, &terminal.interrupt)
+        {
+            tracing::warn!(%id, %error, "does not keep which files it was made of");
+        }
     }
 
     /// Makes a snapshot of a disk.

@@ -5,6 +5,7 @@ mod command_line;
 mod conversion;
 mod copy;
 mod crash;
+mod deltas;
 mod diff_files;
 #[cfg(feature = "aws")]
 mod ebs;

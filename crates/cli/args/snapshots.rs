@@ -26,11 +26,22 @@ pub(crate) struct ReplicateArgs {
     /// snapshot has to be in it: the rest is taken from there unread.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) changed: Vec<PathBuf>,
+    /// Read only what this dirty bitmap in the qcow2 images says was written since the last snapshot
+    ///
+    /// Of a machine's disks those that have no bitmap of this name are read as without it; one has
+    /// to have it. The bitmap must have been made, or cleared, when the last snapshot was taken, and
+    /// every program that wrote to the image since must know bitmaps. It is only read here: clear it
+    /// with `qemu-img bitmap --clear` afterwards.
+    #[arg(long, value_name = "NAME", conflicts_with = "changed")]
+    pub(crate) bitmap: Option<String>,
+    /// Read all of the disks, even where the layers of an image tell what cannot have changed
+    #[arg(long, conflicts_with_all = ["changed", "bitmap"])]
+    pub(crate) read_all: bool,
     /// Start a new chain: compare with no snapshot
-    #[arg(long, conflicts_with = "changed")]
+    #[arg(long, conflicts_with_all = ["changed", "bitmap"])]
     pub(crate) full: bool,
     /// Go on for ever, a round every 90s, 3m, 2h or 1d
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, conflicts_with_all = ["changed", "full"])]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, conflicts_with_all = ["changed", "bitmap", "full"])]
     pub(crate) every: Option<Duration>,
     /// Also read disks that this host has mounted for writing, or uses as swap
     #[arg(long)]

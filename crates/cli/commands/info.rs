@@ -8,7 +8,7 @@ use crate::terminal::{Colour, Terminal};
 use crate::{output, size};
 use anyhow::Result;
 use block::{BlockRead, ExtentKind};
-use image::{Image, LayerInfo, MappedPlace, SnapshotInfo};
+use image::{BitmapInfo, Image, LayerInfo, MappedPlace, SnapshotInfo};
 use ondisk::Interrupted;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -57,6 +57,21 @@ struct Layer {
     details: Vec<Detail>,
     /// Earlier states of the disk inside a qcow2 image.
     snapshots: Vec<InnerSnapshot>,
+    /// The dirty bitmaps of a qcow2 image.
+    bitmaps: Vec<Bitmap>,
+}
+
+#[derive(Serialize)]
+struct Bitmap {
+    name: String,
+    granularity: u64,
+    enabled: bool,
+    in_use: bool,
+    /// Bytes of the disk; nothing if the bitmap cannot be relied on.
+    dirty: Option<u64>,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -117,7 +132,7 @@ impl Info {
         let (format, layers, extents) = match &disk.content {
             Content::Image(image) => (
                 image.format().name(),
-                image.layers().iter().map(Layer::of).collect(),
+                Layer::all(image, terminal)?,
                 Extents::of_image(image, check)?,
             ),
             Content::Snapshot(snapshot) => (
@@ -211,6 +226,9 @@ impl Info {
                 );
                 line("", &output::printable(&value));
             }
+            for bitmap in &layer.bitmaps {
+                line("", &output::printable(&bitmap.text()));
+            }
         }
         text
     }
@@ -229,6 +247,22 @@ impl HostSize {
 }
 
 impl Layer {
+    fn all(image: &Image, terminal: &Terminal) -> Result<Vec<Self>> {
+        let mut layers: Vec<_> = image.layers().iter().map(Self::of).collect();
+        for (depth, layer) in layers.iter_mut().enumerate() {
+            match image.bitmaps(depth, &terminal.interrupt) {
+                Ok(bitmaps) => layer.bitmaps = bitmaps.into_iter().map(Bitmap::of).collect(),
+                Err(image::Error::Interrupted(interrupted)) => return Err(interrupted.into()),
+                // The disk can be read all the same.
+                Err(error) => layer.details.push(Detail {
+                    name: "bitmaps",
+                    value: error.to_string(),
+                }),
+            }
+        }
+        Ok(layers)
+    }
+
     fn of(layer: &LayerInfo) -> Self {
         let detail = |detail: &image::Detail| Detail {
             name: detail.name,
@@ -241,6 +275,7 @@ impl Layer {
             size: HostSize::of(&layer.path),
             details: layer.details.iter().map(detail).collect(),
             snapshots: layer.snapshots.iter().map(InnerSnapshot::of).collect(),
+            bitmaps: Vec::new(),
         }
     }
 
@@ -264,6 +299,7 @@ impl Layer {
                 detail("linear-sha256", manifest.linear_sha256.clone()),
             ],
             snapshots: Vec::new(),
+            bitmaps: Vec::new(),
         })
     }
 }
@@ -277,6 +313,38 @@ impl InnerSnapshot {
             virtual_size: snapshot.virtual_size,
             vm_state_size: snapshot.vm_state_size,
         }
+    }
+}
+
+impl Bitmap {
+    fn of(bitmap: BitmapInfo) -> Self {
+        Self {
+            name: bitmap.name,
+            granularity: bitmap.granularity,
+            enabled: bitmap.enabled,
+            in_use: bitmap.in_use,
+            dirty: bitmap.dirty,
+            problem: bitmap.problem,
+        }
+    }
+
+    fn text(&self) -> String {
+        let Self {
+            name, granularity, ..
+        } = self;
+        let mut text = format!("bitmap {name:?}, a bit for {}", size::text(*granularity));
+        if let Some(dirty) = self.dirty {
+            let _ = write!(text, ", {} dirty", size::text(dirty));
+        }
+        for (flag, word) in [(!self.enabled, "disabled"), (self.in_use, "in use")] {
+            if flag {
+                let _ = write!(text, ", {word}");
+            }
+        }
+        if let Some(problem) = &self.problem {
+            let _ = write!(text, ": {problem}");
+        }
+        text
     }
 }
 

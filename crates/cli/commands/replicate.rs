@@ -4,6 +4,7 @@ use crate::args::ReplicateArgs;
 use crate::changed::Changed;
 use crate::exit::{self, Kept};
 use crate::locator::{Destination, Source};
+use crate::since::{self, Since, Told};
 use crate::snapshot_home::{Home, New, Role, Set};
 use crate::source::{self, Disk, Purpose};
 use crate::target::{Output, Summary};
@@ -98,14 +99,13 @@ fn round(
     home: &Home,
     terminal: &Terminal,
 ) -> Result<()> {
-    let disks = open(args, terminal)?;
-    if !lists.is_empty() && lists.len() != disks.len() {
-        bail!(
-            "there are {} disks and {} lists of changes; give --changed once for each disk",
-            disks.len(),
-            lists.len()
-        );
+    let mut disks = open(args, terminal)?;
+    let again = args.sources.iter().all(|source| source != "-");
+    if let Some(time) = since::settles_in(&disks).filter(|_| again) {
+        wait(time, &terminal.interrupt)?;
+        disks = open(args, terminal)?;
     }
+    let told = since::told(args, lists, &disks, terminal)?;
     let mut report = Report {
         machine: machine.to_owned(),
         outputs: Vec::new(),
@@ -117,9 +117,9 @@ fn round(
         home,
         set: &set,
     };
-    for (index, disk) in disks.iter().enumerate() {
-        let number = (index + 1).to_string();
-        match chain.snapshot(disk, &number, lists.get(index), terminal) {
+    for ((number, disk), told) in (1..).zip(&disks).zip(&told) {
+        let number = number.to_string();
+        match chain.snapshot(disk, &number, told, terminal) {
             Ok(output) => report.outputs.push(output),
             Err(error) => {
                 // Disks of one machine belong together: none stays without the others.
@@ -161,28 +161,23 @@ impl Chain<'_> {
         &self,
         disk: &Disk,
         number: &str,
-        list: Option<&Changed>,
+        told: &Told,
         terminal: &Terminal,
     ) -> Result<Output> {
         let device = disk.device();
-        let changed = list.map(|list| list.on_disk(device.size())).transpose()?;
         loop {
             let parent = if self.full {
                 None
             } else {
                 // The list says what changed since a snapshot that may be a damaged one.
-                let sure = changed.is_some();
+                let sure = matches!(told, Told::Ranges(..));
                 let latest = self.home.latest(self.machine, number, sure, terminal);
                 latest.with_context(|| {
                     format!("cannot look for the last snapshot of {}", disk.name)
                 })?
             };
-            if parent.is_none() && changed.is_some() {
-                eprintln!(
-                    "rehost: {} has no snapshot yet, so all of it is read, whatever the list says",
-                    disk.name
-                );
-            }
+            let last = parent.as_ref().map(|parent| self.home.last(parent));
+            let since = Since::of(disk, told, last.as_ref(), terminal)?;
             let new = New {
                 name: &disk.name,
                 device: &*device,
@@ -190,14 +185,20 @@ impl Chain<'_> {
                 number,
                 role: Role::Staging,
                 parent: parent.as_ref(),
-                changed: changed.as_deref(),
+                changed: since.ranges(),
                 only_if_changed: true,
             };
             match self.home.write(self.set, &new, terminal) {
                 // Somebody removed the parent a moment ago: there is another one, or none.
                 // A list is about that one alone.
-                Err(error) if changed.is_none() && is_without_parent(&error) => {}
-                result => return result,
+                Err(error) if !since.is_believed() && is_without_parent(&error) => {}
+                Err(error) => return Err(error),
+                Ok(output) => {
+                    if let Some(source) = since.source(disk) {
+                        self.home.keep_source(&output, &source, terminal);
+                    }
+                    return Ok(output);
+                }
             }
         }
     }

@@ -1,9 +1,13 @@
 //! Layers over each other as one device.
 
 use crate::Error;
+use crate::coarse::Coarse;
 use crate::layer::{Layer, Run, State};
 use block::{BlockRead, Extent, ExtentKind};
+use ondisk::Interrupt;
 use ondisk::width::{u64_of, usize_of};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// An image and its parents, the image first.
@@ -71,6 +75,53 @@ impl Chain {
         Ok((Run { len, state }, depth))
     }
 
+    /// Where the first `layers` layers decide what the disk holds, in whole granules: everything
+    /// else is as the layers below have it, on a disk of the size that these have.
+    pub(crate) fn decided_above(
+        &self,
+        layers: usize,
+        granule: NonZeroU64,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<Range<u64>>, Error> {
+        let mut decided = Coarse::new(granule, self.size);
+        let mut at = 0;
+        while at < self.size {
+            interrupt.check()?;
+            let (len, here) = self.decides(layers, at)?;
+            // A layer that answers with nothing would keep us here for ever.
+            let end = at.saturating_add(len.max(1));
+            if here {
+                decided.add(&(at..end));
+            }
+            at = end.max(decided.end());
+        }
+        Ok(decided.finish())
+    }
+
+    /// Whether the first `layers` layers decide what is at `offset`, and for how many bytes.
+    fn decides(&self, layers: usize, offset: u64) -> Result<(u64, bool), Error> {
+        let mut len = self.size.saturating_sub(offset);
+        let (above, below) = self.layers.split_at(layers.min(self.layers.len()));
+        for layer in above {
+            // A layer that ends hides what those below it have there.
+            let Some(left) = left(&**layer, offset) else {
+                return Ok((len, true));
+            };
+            let run = layer.locate(offset, len.min(left))?;
+            len = len.min(run.len);
+            if run.state != State::Parent {
+                return Ok((len, true));
+            }
+        }
+        match below.first() {
+            None => Ok((len, false)),
+            Some(layer) => match left(&**layer, offset) {
+                None => Ok((len, true)),
+                Some(left) => Ok((len.min(left), false)),
+            },
+        }
+    }
+
     /// The layer with a number that [`run`](Self::run) gave.
     pub(crate) fn layer(&self, depth: usize) -> Option<&dyn Layer> {
         self.layers.get(depth).map(|layer| &**layer)
@@ -86,6 +137,11 @@ impl Chain {
             }),
         }
     }
+}
+
+/// Bytes of a layer from `offset` on, if there are any.
+fn left(layer: &dyn Layer, offset: u64) -> Option<u64> {
+    layer.size().checked_sub(offset).filter(|left| *left > 0)
 }
 
 impl BlockRead for Chain {

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::error::{Damage, Feature};
+use crate::state::{FileState, Seen};
 use ondisk::width::u64_of;
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom};
 use std::fs::File;
@@ -21,6 +22,8 @@ pub(crate) struct ImageFile {
     len: u64,
     identity: Identity,
     block_device: bool,
+    /// As it was before anything was read, if that will tell whether it is unchanged.
+    seen: Option<Seen>,
 }
 
 /// Tells files apart whatever they are called: device and inode number, and where a part starts.
@@ -45,7 +48,10 @@ impl ImageFile {
         // Without NONBLOCK a named pipe would wait for its writer before it can be refused.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
-        Self::of(File::from(fd), path)
+        let mut file = Self::of(File::from(fd), path)?;
+        // A file without a name is gone when the process is.
+        file.seen = Seen::of(&file.file);
+        Ok(file)
     }
 
     /// Takes a file that is open, for instance one without a name; `path` is for messages.
@@ -69,6 +75,7 @@ impl ImageFile {
                 start: 0,
             },
             block_device,
+            seen: None,
         })
     }
 
@@ -89,6 +96,7 @@ impl ImageFile {
                 ..self.identity
             },
             block_device: self.block_device,
+            seen: self.seen,
         })
     }
 
@@ -111,6 +119,16 @@ impl ImageFile {
 
     pub(crate) fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// What will tell whether the file is as it was when it was opened.
+    pub(crate) fn state(&self) -> Option<FileState> {
+        Some(FileState {
+            file: self.file.clone(),
+            seen: self.seen?,
+            start: self.start,
+            len: self.len,
+        })
     }
 
     /// Fills `buf`, or says that the file is too short.

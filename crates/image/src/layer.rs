@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::file::ImageFile;
+use crate::qcow2::Bitmaps;
 use std::fmt::Debug;
 
 /// One image file (with the files that belong to it) of a chain.
@@ -30,6 +31,11 @@ pub(crate) trait Layer: Debug + Send + Sync {
 
     /// The file with a number that a [`Place`] has.
     fn file(&self, number: usize) -> Option<&ImageFile>;
+
+    /// The dirty bitmaps that are kept in it.
+    fn bitmaps(&self) -> Option<Bitmaps<'_>> {
+        None
+    }
 }
 
 /// A run of guest bytes with one state.

@@ -34,6 +34,7 @@
 
 mod cache;
 mod chain;
+mod coarse;
 mod codec;
 mod compare;
 mod content_id;
@@ -53,6 +54,7 @@ mod qcow2;
 mod raw;
 mod salvage;
 mod spool;
+mod state;
 mod units;
 mod vhd;
 mod vhdx;
@@ -67,8 +69,9 @@ pub use gate::Gate;
 pub use map::{MappedPlace, Mapping, Mappings};
 pub use open::{Detail, Image, LayerInfo, OpenOptions, open, open_all};
 pub use ovf::{Container, container};
-pub use qcow2::{Compression, Qcow2Options, SnapshotInfo};
+pub use qcow2::{BitmapInfo, Compression, Dirty, Qcow2Options, SnapshotInfo};
 pub use salvage::LostRange;
+pub use state::Fingerprint;
 pub use vhd::{VhdOptions, VhdSubformat};
 pub use vhdx::VhdxOptions;
 pub use write::{WriteFormat, WriteOptions, Written, write};

@@ -9,17 +9,21 @@ use crate::layer::Layer;
 use crate::lost::{Lost, LostLayer};
 use crate::map::Mappings;
 use crate::ovf::{self, Archive, Check, Package};
-use crate::qcow2::SnapshotInfo;
+use crate::qcow2::{BitmapInfo, Dirty, SnapshotInfo};
 use crate::raw::RawLayer;
 use crate::salvage::{LostRange, Salvage};
 use crate::spool::{self, STANDARD_INPUT};
+use crate::state::{self, FileState, Fingerprint, LayerState};
 use crate::{Error, Format, Gate, qcow2, vhd, vhdx, vmdk};
 use block::BlockRead;
 use ondisk::{Interrupt, NoProgress, Progress};
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How an image is opened.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +67,8 @@ pub struct Image {
     /// Lies over the chain if the image was opened so.
     salvage: Option<Arc<Salvage>>,
     layers: Vec<LayerInfo>,
+    /// As many as layers, or none if nothing can be told by them.
+    states: Arc<[LayerState]>,
     files: Vec<PathBuf>,
     /// What the manifest of its package says about files that it is in.
     checks: Arc<[Check]>,
@@ -203,6 +209,7 @@ pub(crate) fn open_layers(
     let path = file.path().to_owned();
     let mut layers: Vec<Arc<dyn Layer>> = Vec::new();
     let mut infos = Vec::new();
+    let mut states = Vec::new();
     let mut next = Some(Next {
         file,
         format,
@@ -218,6 +225,8 @@ pub(crate) fn open_layers(
             return Err(Error::unsupported(&path, Feature::Depth(MAX_LAYERS)));
         }
         let path = file.path().to_owned();
+        // What lies in an image besides its current state is no part of its chain.
+        let state = file.state().filter(|_| opener.snapshot.is_none());
         let (format, opened) = match open_layer(file, format, opener) {
             Ok(opened) => opened,
             Err(error) => match layers.last() {
@@ -254,6 +263,11 @@ pub(crate) fn open_layers(
             snapshots: opened.snapshots,
         });
         let size = opened.layer.size();
+        states.push(LayerState {
+            format,
+            virtual_size: size,
+            files: opener.states(state, opened.parent.as_ref()),
+        });
         layers.push(opened.layer);
         next = match opened.parent {
             Some(Parent::Found(next)) => Some(next),
@@ -265,7 +279,7 @@ pub(crate) fn open_layers(
         };
     }
     let files = std::mem::take(&mut opener.files);
-    Ok(Image::of_layers(layers, infos, files, options))
+    Ok(Image::of_layers(layers, infos, files, options).with_states(states, options))
 }
 
 /// Opens one file of a chain, as the format that it is said to be or is found to be.
@@ -308,9 +322,18 @@ impl Image {
                 .then(|| Arc::new(Salvage::new(chain.clone()))),
             chain,
             layers: infos,
+            states: Arc::default(),
             files,
             checks: Arc::default(),
         }
+    }
+
+    fn with_states(mut self, states: Vec<LayerState>, options: &OpenOptions) -> Self {
+        // What was lost may be there the next time.
+        if !options.salvage {
+            self.states = states.into();
+        }
+        self
     }
 
     /// Says which checks [`verify_manifest`](Self::verify_manifest) does.
@@ -387,6 +410,75 @@ impl Image {
         &self.files
     }
 
+    /// The fingerprint of each layer with all layers below it, as [`layers`](Self::layers) has
+    /// them: of the whole image first. It is made of what the host says of their files before
+    /// anything is read: device, inode, size and times.
+    ///
+    /// Absent for what lies over a block device, a pipe, something compressed or a file that was
+    /// written to less than two seconds before, and for a snapshot inside an image. Writes through
+    /// a memory mapping may not be told.
+    pub fn fingerprints(&self) -> Vec<Option<Fingerprint>> {
+        let mut all = state::fingerprints(&self.states);
+        all.resize(self.layers.len(), None);
+        all
+    }
+
+    /// How long to wait before the image is opened again until no file of it is too young for a
+    /// fingerprint; zero if none is. Long if the host's clock was set back.
+    pub fn settles_in(&self) -> Duration {
+        state::settles_in(&self.states)
+    }
+
+    /// Whether no file was written to since the image was opened, as far as files tell.
+    pub fn is_as_opened(&self) -> bool {
+        state::is_as_opened(&self.states)
+    }
+
+    /// Where the first `layers` layers decide what the disk holds: they store it, say that it is
+    /// zero, or end before the layers below do or behind them. The rest of the disk is as the layers
+    /// below have it. Ascending ranges that do not touch, in whole granules of the disk.
+    ///
+    /// # Errors
+    /// As for reads of the device; [`Error::Interrupted`].
+    pub fn decided_above(
+        &self,
+        layers: usize,
+        granule: NonZeroU64,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<Range<u64>>, Error> {
+        self.chain.decided_above(layers, granule, interrupt)
+    }
+
+    /// The dirty bitmaps in the file of a layer, of which only qcow2 has any.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if their directory is damaged, [`Error::Io`], [`Error::Interrupted`]; what
+    /// is wrong with a single one is in [`BitmapInfo::problem`].
+    pub fn bitmaps(&self, layer: usize, interrupt: &Interrupt) -> Result<Vec<BitmapInfo>, Error> {
+        match self.chain.layer(layer).and_then(Layer::bitmaps) {
+            Some(bitmaps) => bitmaps.list(interrupt),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// What a dirty bitmap of the image itself says was written, in whole granules of the disk;
+    /// nothing if there is no bitmap of that name.
+    ///
+    /// # Errors
+    /// [`Error::Options`] if it does not have to be right, [`Error::Corrupt`],
+    /// [`Error::Unsupported`], [`Error::Io`], [`Error::Interrupted`].
+    pub fn dirty(
+        &self,
+        bitmap: &str,
+        granule: NonZeroU64,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Dirty>, Error> {
+        match self.chain.layer(0).and_then(Layer::bitmaps) {
+            Some(bitmaps) => bitmaps.dirty(bitmap, granule, interrupt),
+            None => Ok(None),
+        }
+    }
+
     fn top(&self) -> &LayerInfo {
         // `open` makes an image of one layer at least.
         self.layers.first().expect("an image has a layer")
@@ -428,6 +520,8 @@ pub(crate) struct Opener<'g> {
     /// Whether damage that a read would find may pass when the image is opened.
     pub(crate) salvage: bool,
     seen: Vec<Identity>,
+    /// The files that were opened for the layer that is being opened; absent if one has no state.
+    named: Vec<(Identity, Option<FileState>)>,
     /// Files of the host.
     pub(crate) files: Vec<PathBuf>,
     /// Files of the archive, if names are looked up there.
@@ -453,9 +547,28 @@ impl<'g> Opener<'g> {
             snapshot: options.snapshot.as_deref(),
             salvage: options.salvage,
             seen: Vec::new(),
+            named: Vec::new(),
             files: Vec::new(),
             members: Vec::new(),
         }
+    }
+
+    /// The states of a layer's files, once it is open: its own and those that it names, but not its
+    /// parent, which is the next layer.
+    fn states(
+        &mut self,
+        own: Option<FileState>,
+        parent: Option<&Parent>,
+    ) -> Option<Vec<FileState>> {
+        let parent = match parent {
+            Some(Parent::Found(next)) => Some(next.file.identity()),
+            Some(Parent::Lost(_)) | None => None,
+        };
+        let named = std::mem::take(&mut self.named).into_iter();
+        let named = named.filter(|(identity, _)| Some(*identity) != parent);
+        std::iter::once(own)
+            .chain(named.map(|(_, state)| state))
+            .collect()
     }
 
     /// Lets a parent of the image at `by` be missing, if reading goes on over damage.
@@ -491,6 +604,7 @@ impl<'g> Opener<'g> {
             return Err(Error::corrupt(by, Damage::Cycle(name)));
         }
         self.seen.push(file.identity());
+        self.named.push((file.identity(), file.state()));
         match host {
             Some(path) => self.files.push(path),
             None => self

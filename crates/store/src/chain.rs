@@ -1,7 +1,7 @@
 //! Snapshots and their parents.
 
 use crate::files::{self, corrupt, io_error};
-use crate::{Error, Manifest, Role, SnapshotId, Store, Survey};
+use crate::{Error, Manifest, Role, SnapshotId, SourceState, Store, Survey};
 use ondisk::Interrupt;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -40,6 +40,29 @@ impl Store {
     /// As [`survey`](Self::survey).
     pub fn latest(&self, machine: &str, disk: &str, role: Role) -> Result<Option<Manifest>, Error> {
         Ok(self.survey()?.latest(machine, disk, role).cloned())
+    }
+
+    /// Keeps with a snapshot in which state the files are that hold exactly what it holds, in place
+    /// of what was kept before: [`Manifest::source`]. Its id stays.
+    ///
+    /// # Errors
+    /// [`Error::NoSnapshot`], as [`read`](Self::read) for a manifest that is damaged,
+    /// [`Error::Interrupted`].
+    pub fn keep_source(
+        &self,
+        id: &SnapshotId,
+        source: &SourceState,
+        interrupt: &Interrupt,
+    ) -> Result<(), Error> {
+        // Nobody removes it meanwhile.
+        let _lock = self.lock_shared(interrupt)?;
+        let mut manifest = self.manifest(id)?;
+        if manifest.source.as_ref() == Some(source) {
+            return Ok(());
+        }
+        manifest.source = Some(source.clone());
+        let bytes = manifest.sealed().encode();
+        files::publish(&self.manifest_path(id), &bytes, true)
     }
 
     /// The snapshots that were made from this one, by id, as far as they can be read.

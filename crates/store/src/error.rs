@@ -85,6 +85,9 @@ pub enum Error {
     /// A snapshot id is `snap-` and 17 lower-case hex digits.
     #[error("{0:?} is no snapshot id")]
     BadId(String),
+    /// The state of a source is 1 to 64 lower-case hex digits.
+    #[error("{0:?} is no state of a source: 1 to 64 hex digits")]
+    BadSourceState(String),
     /// The disk is larger than any snapshot can be.
     #[error("a disk of {0} bytes is larger than the 64 TiB that a snapshot can hold")]
     TooLarge(u64),

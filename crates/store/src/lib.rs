@@ -70,7 +70,7 @@ pub use fsck::Report;
 pub use gc::Collected;
 pub use index::{Digest, Index, Record, ZERO, linear};
 pub use job::{Job, Outcome, SinkError, SnapshotSink};
-pub use manifest::{Manifest, Role, SnapshotId};
+pub use manifest::{Manifest, Role, SnapshotId, SourceState};
 pub use read::Snapshot;
 pub use write::{NewSnapshot, Written};
 

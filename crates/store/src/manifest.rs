@@ -41,8 +41,7 @@ impl FromStr for SnapshotId {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let digits = text.strip_prefix(Self::PREFIX).unwrap_or_default();
-        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if digits.len() == Self::DIGITS && digits.bytes().all(is_digit) {
+        if digits.len() == Self::DIGITS && digits.bytes().all(is_hex_digit) {
             Ok(Self(text.to_owned()))
         } else {
             Err(Error::BadId(text.to_owned()))
@@ -62,6 +61,52 @@ impl From<SnapshotId> for String {
     fn from(id: SnapshotId) -> Self {
         id.0
     }
+}
+
+/// The state of the files that a disk was read from, as whoever read it puts it: 1 to 64 lower-case
+/// hex digits, which mean nothing to a store.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SourceState(String);
+
+impl SourceState {
+    const MAX: usize = 64;
+}
+
+impl fmt::Display for SourceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for SourceState {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if (1..=Self::MAX).contains(&text.len()) && text.bytes().all(is_hex_digit) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::BadSourceState(text.to_owned()))
+        }
+    }
+}
+
+impl TryFrom<String> for SourceState {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<SourceState> for String {
+    fn from(state: SourceState) -> Self {
+        state.0
+    }
+}
+
+fn is_hex_digit(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
 }
 
 /// What a snapshot is for.
@@ -119,6 +164,10 @@ pub struct Manifest {
     pub linear_sha256: String,
     /// SHA-256 of the index file, in hex.
     pub index_sha256: String,
+    /// The state of the files that hold exactly this disk, if it is known: part of no name, and
+    /// not in manifests of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceState>,
     /// SHA-256 of this manifest with nothing in this field, in hex.
     pub manifest_sha256: String,
 }
@@ -284,6 +333,17 @@ mod tests {
             "snap-0123456789ABCDEF0",
         ] {
             assert!(bad.parse::<SnapshotId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn states_of_sources_are_short_hex() {
+        for good in ["0", &"f".repeat(64)] {
+            assert_eq!(good.parse::<SourceState>().unwrap().to_string(), good);
+        }
+        for bad in ["", "F", "0x1", " 1", &"f".repeat(65)] {
+            let error = bad.parse::<SourceState>().unwrap_err().to_string();
+            assert!(error.contains("hex digits"), "{error}");
         }
     }
 }

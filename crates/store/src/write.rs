@@ -122,6 +122,7 @@ impl Store {
             put_blocks: u64_of(outcome.put.len()),
             linear_sha256: hex(&index::linear(&outcome.put)),
             index_sha256: hex(&Sha256::digest(&encoded)),
+            source: None,
             manifest_sha256: String::new(),
         };
         let manifest = manifest.sealed();

@@ -54,6 +54,32 @@ pub(crate) enum Damage {
     CompressedInDataFile(u64),
     #[error("the L2 entry at byte {at} has the subcluster bitmap {bitmap:#018x}, which is illegal")]
     Subclusters { at: u64, bitmap: u64 },
+    #[error("the bitmaps extension is {0} bytes long, 24 are expected")]
+    BitmapsLength(u64),
+    #[error("entry {number} of the bitmap directory cannot be read up to byte {at}: {what}")]
+    BitmapEntry {
+        number: u32,
+        at: u64,
+        what: &'static str,
+    },
+    #[error("the bitmap directory of {size} bytes has {left} left after {count} entries")]
+    BitmapDirectory { count: u32, size: u64, left: u64 },
+    #[error("{what} is {offset}, which is not a cluster of {align} bytes")]
+    BitmapOffset {
+        what: &'static str,
+        offset: u64,
+        align: u64,
+    },
+    #[error("it has two bitmaps {0:?}")]
+    BitmapTwice(String),
+    #[error("the bitmap {name:?} has a table of {have} entries, the disk needs {needed}")]
+    BitmapTable {
+        name: String,
+        have: u32,
+        needed: u64,
+    },
+    #[error("its bitmaps overlap: they take more than the {0} bytes of the file")]
+    BitmapsOverlap(u64),
 }
 
 /// A legal thing that is not done.
@@ -73,6 +99,14 @@ pub(crate) enum Feature {
     Incompatible(Vec<(u32, Option<String>)>),
     #[error("it is compressed with the unknown method {0}")]
     Compression(u8),
+    #[error("its bitmap {0:?} is of the unknown type {1}")]
+    BitmapType(String, u8),
+    #[error("its bitmap {0:?} has the unknown flags {1:#x}")]
+    BitmapFlags(String, u32),
+    #[error("its bitmap {0:?} needs extra data to be understood")]
+    BitmapExtraData(String),
+    #[error("its bitmap {0:?} has granularity_bits of {1}, 9 to 31 are read")]
+    BitmapGranularity(String, u8),
 }
 
 fn bits_and_names(features: &[(u32, Option<String>)]) -> String {

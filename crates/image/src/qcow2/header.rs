@@ -28,6 +28,10 @@ pub(super) struct Header {
     pub(super) data_file: Option<Vec<u8>>,
     pub(super) nb_snapshots: u32,
     pub(super) snapshots_offset: u64,
+    /// The data of the bitmaps extension.
+    pub(super) bitmaps: Option<Vec<u8>>,
+    /// Whether whoever wrote to the image last kept its bitmaps as they must be.
+    pub(super) bitmaps_kept: bool,
     /// Whether a writer did not close the image, so that refcounts may be wrong; reading does not
     /// need them.
     pub(super) dirty: bool,
@@ -133,6 +137,8 @@ impl Header {
             data_file,
             nb_snapshots: raw.nb_snapshots.get(),
             snapshots_offset: raw.snapshots_offset.get(),
+            bitmaps: extensions.bitmaps,
+            bitmaps_kept: features.autoclear & raw::BITMAPS != 0,
             dirty: features.has(raw::DIRTY),
             refcount_bits: 1_u32.wrapping_shl(features.refcount_order),
         };
@@ -177,6 +183,7 @@ impl ClusterSize {
 /// What version 3 says about the rest of the image.
 struct Features {
     incompatible: u64,
+    autoclear: u64,
     compression_type: u8,
     header_length: u32,
     refcount_order: u32,
@@ -191,6 +198,7 @@ impl Features {
         if version == 2 {
             return Ok(Self {
                 incompatible: 0,
+                autoclear: 0,
                 compression_type: 0,
                 header_length: Self::V2_LENGTH,
                 refcount_order: Self::V2_REFCOUNT_ORDER,
@@ -223,6 +231,7 @@ impl Features {
         }
         Ok(Self {
             incompatible: raw.incompatible_features.get(),
+            autoclear: raw.autoclear_features.get(),
             compression_type: compression_type[0],
             header_length,
             refcount_order: raw.refcount_order.get(),
@@ -275,6 +284,8 @@ impl Features {
 struct Extensions {
     backing_format: Option<Vec<u8>>,
     data_file: Option<Vec<u8>>,
+    /// Parsed by whoever asks for bitmaps.
+    bitmaps: Option<Vec<u8>>,
     /// The feature name table, in whole entries.
     names: Vec<u8>,
 }
@@ -308,6 +319,7 @@ impl Extensions {
             match kind {
                 raw::EXTENSION_BACKING_FORMAT => extensions.backing_format = Some(data.to_vec()),
                 raw::EXTENSION_DATA_FILE => extensions.data_file = Some(data.to_vec()),
+                raw::EXTENSION_BITMAPS => extensions.bitmaps = Some(data.to_vec()),
                 raw::EXTENSION_FEATURE_NAMES => extensions.names = data.to_vec(),
                 // Others may be ignored, by the specification.
                 _ => {}

@@ -1,8 +1,9 @@
 //! QEMU copy-on-write images, versions 2 and 3 (`docs/interop/qcow2.txt` of QEMU).
 //!
-//! Refcounts are not looked at: reading needs none.
+//! Refcounts are not looked at: reading needs none. Dirty bitmaps are read when they are asked for.
 
 mod allocator;
+mod bitmap;
 mod error;
 mod header;
 mod metadata;
@@ -11,6 +12,8 @@ mod read;
 mod snapshot;
 mod write;
 
+pub(crate) use bitmap::Bitmaps;
+pub use bitmap::{BitmapInfo, Dirty};
 pub(crate) use error::{Damage, Feature};
 pub use snapshot::SnapshotInfo;
 pub(crate) use write::write;
@@ -31,6 +34,7 @@ pub(crate) const MAGIC: [u8; 4] = *b"QFI\xfb";
 pub(crate) fn open(file: ImageFile, opener: &mut Opener) -> Result<Opened, Error> {
     let mut header = Header::read(&file)?;
     let mut details = details(&header);
+    let current = opener.snapshot.is_none();
     let snapshots = match (snapshot::read(&file, &header), opener.snapshot.take()) {
         (Ok(snapshots), Some(wanted)) => {
             snapshot::find(&file, &snapshots, wanted)?.apply(&file, &mut header)?;
@@ -59,7 +63,13 @@ pub(crate) fn open(file: ImageFile, opener: &mut Opener) -> Result<Opened, Error
     Ok(Opened {
         details,
         snapshots: snapshots.into_iter().map(|s| s.info).collect(),
-        layer: Arc::new(Qcow2Layer::new(file, data_file, &header, opener.salvage)?),
+        layer: Arc::new(Qcow2Layer::new(
+            file,
+            data_file,
+            &header,
+            current,
+            opener.salvage,
+        )?),
         parent,
         content_id: None,
     })

@@ -1,5 +1,6 @@
 //! A qcow2 image as a layer.
 
+use super::bitmap::{Bitmaps, Place as BitmapPlace};
 use super::header::Header;
 use super::metadata::{self, Tables};
 use crate::Error;
@@ -16,13 +17,16 @@ pub(super) struct Qcow2Layer {
     file: ImageFile,
     data_file: Option<ImageFile>,
     granules: Granules,
+    bitmaps: Option<BitmapPlace>,
 }
 
 impl Qcow2Layer {
+    /// `current` says whether `header` is that of the disk as it is now.
     pub(super) fn new(
         file: ImageFile,
         data_file: Option<ImageFile>,
         header: &Header,
+        current: bool,
         salvage: bool,
     ) -> Result<Self, Error> {
         let cluster = header.cluster.bytes().get();
@@ -31,6 +35,7 @@ impl Qcow2Layer {
             cluster,
             tables: Tables::read(&file, header, data_file.as_ref(), salvage)?,
             granules: Granules::new(header.codec, "cluster", cluster, header.size),
+            bitmaps: BitmapPlace::of(header, current),
             file,
             data_file,
         })
@@ -69,5 +74,11 @@ impl Layer for Qcow2Layer {
             metadata::DATA_FILE => self.data_file.as_ref(),
             _ => None,
         }
+    }
+
+    fn bitmaps(&self) -> Option<Bitmaps<'_>> {
+        let place = self.bitmaps.as_ref()?;
+        let file = &self.file;
+        Some(Bitmaps { file, place })
     }
 }

@@ -13,6 +13,7 @@ mod ovf_archive;
 mod ovf_descriptor;
 mod package;
 mod qcow2;
+mod qcow2_bitmap;
 mod salvage;
 mod vhd;
 mod vhdx;

@@ -6,11 +6,13 @@
     reason = "offsets in these small images fit every width"
 )]
 
+mod bitmap;
 #[path = "../made/vhdx.rs"]
 mod craft;
 #[path = "../made/esx.rs"]
 mod esx;
 mod imago;
+mod layers;
 #[path = "../hostile/package.rs"]
 mod package;
 mod package_tests;

@@ -4,7 +4,8 @@ use crate::support::{content, write};
 use block::Memory;
 use ondisk::width::usize_of;
 use ondisk::{Interrupt, NoProgress};
-use store::{BLOCK, Children, Error, NewSnapshot, Role, Store};
+use std::path::Path;
+use store::{BLOCK, Children, Error, Manifest, NewSnapshot, Role, SourceState, Store};
 
 fn disk(blocks: &[u8]) -> Memory {
     let block = |byte: &u8| vec![*byte; usize_of(BLOCK)];
@@ -66,6 +67,51 @@ fn an_id_is_that_of_the_run_and_not_of_the_moment() {
         .collect();
     all.dedup();
     assert_eq!(all.len(), 6);
+}
+
+#[test]
+fn the_state_of_a_source_is_kept_and_changes_no_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path()).unwrap();
+    let interrupt = Interrupt::default();
+    let id = write(&store, &disk(&[1, 2]), &NewSnapshot::default()).id;
+    let before = store.manifest(&id).unwrap();
+    assert_eq!(before.source, None);
+    assert!(
+        !String::from_utf8(before.encode())
+            .unwrap()
+            .contains("source")
+    );
+    let state = |text: &str| text.parse::<SourceState>().unwrap();
+    for kept in [state("0123abc"), state(&"e".repeat(64))] {
+        store.keep_source(&id, &kept, &interrupt).unwrap();
+        let manifest = store.manifest(&id).unwrap();
+        assert_eq!(manifest.source, Some(kept));
+        assert_eq!((&manifest.id, manifest.created), (&id, before.created));
+        assert!(store.fsck(&NoProgress, &interrupt).unwrap().is_sound());
+    }
+    // The same run later leaves it as it is.
+    assert!(!write(&store, &disk(&[1, 2]), &NewSnapshot::default()).made);
+    let manifest = store.manifest(&id).unwrap();
+    assert_eq!(manifest.source, Some(state(&"e".repeat(64))));
+
+    // It is under the checksum too, and nothing but hex.
+    let text = String::from_utf8(manifest.encode()).unwrap();
+    for other in [
+        "e".repeat(63) + "f",
+        "E".repeat(64),
+        "e".repeat(65),
+        String::new(),
+    ] {
+        let text = text.replace(&"e".repeat(64), &other);
+        let decoded = Manifest::decode(Path::new("m"), text.as_bytes());
+        assert!(decoded.is_err(), "{other}");
+    }
+    store
+        .remove(std::slice::from_ref(&id), Children::Refuse, &interrupt)
+        .unwrap();
+    let gone = store.keep_source(&id, &state("0"), &interrupt);
+    assert!(matches!(gone, Err(Error::NoSnapshot { .. })));
 }
 
 #[test]
