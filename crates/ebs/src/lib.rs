@@ -47,6 +47,7 @@ mod info;
 mod journal;
 mod pace;
 mod policy;
+mod pool;
 mod retry;
 mod sink;
 mod snapshot;

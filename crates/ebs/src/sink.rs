@@ -1,6 +1,7 @@
 //! Takes the blocks from the threads that read and hash, and puts them from the network's tasks.
 
 use crate::journal::Journal;
+use crate::pool::Pool;
 use crate::{Ebs, Error, adapt};
 use ondisk::Interrupt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ pub(crate) struct Sink {
     before: Vec<Record>,
     interrupt: Interrupt,
     slots: usize,
+    pool: Pool,
     flow: Arc<Flow>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -58,6 +60,7 @@ impl Sink {
             before,
             interrupt: interrupt.clone(),
             slots: adapt::slots(ebs.0.max_concurrency),
+            pool: Pool::default(),
             flow: Arc::default(),
             tasks: Mutex::default(),
         }
@@ -125,6 +128,7 @@ impl SnapshotSink for Sink {
         let (ebs, flow) = (self.ebs.clone(), self.flow.clone());
         let (journal, id) = (self.journal.clone(), self.id.clone());
         let new_until = self.new_until;
+        let content = self.pool.lend(content);
         let task = async move {
             let put = ebs.put(&id, block, &digest, content, new_until).await;
             let result = put.and_then(|()| journal.done(block, &digest));
@@ -136,6 +140,10 @@ impl SnapshotSink for Sink {
         // What is done must not pile up.
         while tasks.try_join_next().is_some() {}
         Ok(())
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        self.pool.take()
     }
 
     fn put_before(&self) -> &[Record] {
