@@ -13,6 +13,11 @@ pub(crate) const TOKEN: &str = "a-session-token-that-nobody-may-see";
 
 /// A fake that checks signatures in full.
 pub(crate) fn fake() -> FakeAws {
+    fake_of(1)
+}
+
+/// One whose faults happen at other moments.
+pub(crate) fn fake_of(seed: u64) -> FakeAws {
     let credentials = fake_aws::Credentials {
         access_key: KEY.to_owned(),
         secret_key: SECRET.to_owned(),
@@ -20,9 +25,15 @@ pub(crate) fn fake() -> FakeAws {
     };
     FakeAws::start(fake_aws::Config {
         signatures: Signatures::Verify(vec![credentials]),
+        seed,
         ..fake_aws::Config::default()
     })
     .unwrap()
+}
+
+/// Whether there is time for all that `scripts/lab faults` tries.
+pub(crate) fn long() -> bool {
+    std::env::var("REHOST_LONG").is_ok_and(|value| value == "1")
 }
 
 pub(crate) fn config(endpoint: &str) -> Config {
