@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// Additive increase, multiplicative decrease, as TCP does it.
+/// Twice as many each round until the first refusal, then additive increase and multiplicative
+/// decrease, as TCP does it.
 #[derive(Debug)]
 pub(crate) struct Adapt {
     least: f64,
@@ -67,7 +68,11 @@ impl Adapt {
     /// An answer came.
     pub(crate) fn well(&self) {
         let mut state = self.lock();
-        state.limit = (state.limit + 1.0 / state.limit).min(self.most);
+        let more = match state.cut {
+            None => 1.0,
+            Some(_) => 1.0 / state.limit,
+        };
+        state.limit = (state.limit + more).min(self.most);
         drop(state);
         self.freed.notify_one();
     }
@@ -111,17 +116,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_climbs_by_one_a_round_and_falls_once_for_a_burst() {
+    fn it_doubles_then_climbs_by_one_a_round_and_falls_once_for_a_burst() {
         let adapt = Adapt::new(1, 64);
+        let limit = || adapt.lock().limit;
         for _ in 0..8 {
             adapt.well();
         }
-        let climbed = adapt.lock().limit;
-        assert!((8.5..=9.0).contains(&climbed), "{climbed}");
+        assert!((limit() - 2.0 * START).abs() < 1e-9, "{}", limit());
         for _ in 0..10 {
             adapt.too_much();
         }
-        assert!((adapt.lock().limit - climbed * CUT).abs() < 1e-9);
+        let cut = limit();
+        assert!((cut - 2.0 * START * CUT).abs() < 1e-9, "{cut}");
+        for _ in 0..11 {
+            adapt.well();
+        }
+        assert!((cut + 0.5..=cut + 1.0).contains(&limit()), "{}", limit());
         for _ in 0..100_000 {
             adapt.well();
         }

@@ -94,13 +94,13 @@ impl Ebs {
         })
     }
 
-    /// Stores a block. `new_until` as in [`Asked`].
+    /// Stores a block, which can be sent again without a copy. `new_until` as in [`Asked`].
     pub(crate) async fn put(
         &self,
         id: &str,
         block: u32,
         digest: &Digest,
-        content: Vec<u8>,
+        content: Bytes,
         new_until: Instant,
     ) -> Result<(), Error> {
         let asked = Asked {
@@ -110,8 +110,6 @@ impl Ebs {
         };
         let index = index_of(asked.action, block)?;
         let checksum = BASE64.encode(digest);
-        // A body that can be sent again without a copy.
-        let content = Bytes::from(content);
         let mut again = false;
         loop {
             let attempt = || {

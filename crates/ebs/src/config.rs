@@ -80,6 +80,10 @@ impl Default for Timeouts {
     }
 }
 
+/// A put takes AWS some 100 ms, so this many at a time can use the default quota of 1000 in a second
+/// up. With the blocks that wait it is 80 MiB of memory.
+const CONCURRENCY: u32 = 128;
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -91,7 +95,7 @@ impl Default for Config {
             max_mbps: None,
             max_requests_per_second: None,
             min_concurrency: 1,
-            max_concurrency: 64,
+            max_concurrency: CONCURRENCY,
             timeouts: Timeouts::default(),
         }
     }

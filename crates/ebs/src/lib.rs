@@ -16,7 +16,7 @@
 //! | an unknown snapshot, on writes | again for the first 120 s of the snapshot's life |
 //! | a wrong checksum of a block that was put | the block is hashed again, and put again once |
 //! | a wrong checksum of a block that was read | again, at most 8 times |
-//! | an expired signature | again once |
+//! | an expired signature | again, at most three times |
 //! | a void block token | the blocks are listed again |
 //! | anything else | the whole upload ends at once |
 //!
@@ -47,6 +47,7 @@ mod info;
 mod journal;
 mod pace;
 mod policy;
+mod pool;
 mod retry;
 mod run;
 mod sink;

@@ -67,6 +67,9 @@ impl Asked {
 /// The longest first pause, and the longest of all.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// Signatures that may be found too old, in a row: some clocks and queues on the way are wrong, but
+/// credentials whose time is over must be told within a second.
+const SIGNATURES: u32 = 4;
 
 impl Traffic {
     /// Sends until it succeeds, cannot succeed, or the budget is spent.
@@ -77,7 +80,7 @@ impl Traffic {
     {
         let mut spent = Duration::ZERO;
         let mut attempts = 0_u32;
-        let mut signed_again = false;
+        let mut signed = 0_u32;
         let mut history = Attempts::default();
         // Kept in the pauses: were it given away, others would ask instead, and as often as ever.
         let _permit = self.adapt.enter().await;
@@ -93,7 +96,10 @@ impl Traffic {
                 Kind::Transient | Kind::TimedOut | Kind::Throttled => true,
                 Kind::NotFound => asked.new_until.is_some_and(|until| Instant::now() < until),
                 // Credentials that are renewed on their own are new at the next attempt.
-                Kind::Expired => !std::mem::replace(&mut signed_again, true),
+                Kind::Expired => {
+                    signed = signed.saturating_add(1);
+                    signed < SIGNATURES
+                }
                 _ => false,
             };
             if !again {
@@ -221,7 +227,7 @@ mod tests {
             assert!(matches!(result, Err(End::Failed(failure, _)) if failure.kind == kind));
             assert_eq!(calls, 1, "{kind:?}");
         }
-        assert_eq!(ask(Kind::Expired, None).1, 2);
+        assert_eq!(ask(Kind::Expired, None).1, SIGNATURES);
     }
 
     #[test]

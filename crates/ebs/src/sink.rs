@@ -1,6 +1,7 @@
 //! Takes the blocks from the threads that read and hash, and puts them from the network's tasks.
 
 use crate::journal::Journal;
+use crate::pool::Pool;
 use crate::{Ebs, Error, adapt};
 use ondisk::Interrupt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,7 @@ pub(crate) struct Sink<'a> {
     before: Vec<Record>,
     interrupt: Interrupt,
     slots: usize,
+    pool: Pool,
     flow: Arc<Flow>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -67,6 +69,7 @@ impl<'a> Sink<'a> {
             begin,
             interrupt: interrupt.clone(),
             slots: adapt::slots(ebs.0.max_concurrency),
+            pool: Pool::default(),
             flow: Arc::default(),
             tasks: Mutex::default(),
         }
@@ -149,6 +152,7 @@ impl SnapshotSink for Sink<'_> {
             return Err("the journal could not be written".into());
         }
         let (ebs, flow) = (self.ebs.clone(), self.flow.clone());
+        let content = self.pool.lend(content);
         let task = async move {
             let (id, new_until) = (&session.id, session.new_until);
             let put = ebs.put(id, block, &digest, content, new_until).await;
@@ -161,6 +165,10 @@ impl SnapshotSink for Sink<'_> {
         // What is done must not pile up.
         while tasks.try_join_next().is_some() {}
         Ok(())
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        self.pool.take()
     }
 
     fn put_before(&self) -> &[Record] {

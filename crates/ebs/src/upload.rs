@@ -1,6 +1,7 @@
 //! Making a snapshot of a disk.
 
 mod request;
+mod volume;
 
 use crate::info::State;
 use crate::journal::{self, Journal};
@@ -169,7 +170,7 @@ impl Upload<'_> {
             Some(Ok(Before::Fresh(_))) | None => Err(self.too_often()),
         };
         let sink = Sink::new(ebs, session, &begin, interrupt);
-        let result = store::engine::run(&request.job(encrypted), &sink, progress, interrupt);
+        let result = request.run(&self.size, encrypted, &sink, progress, interrupt);
         let outcome = result.map_err(|error| {
             sink.stop();
             // Why a block was refused is with the sink; the engine knows only that it was.
@@ -476,8 +477,7 @@ fn existing(
         Some((index, _)) => (index, 0),
         None => {
             // Made elsewhere, or the run was killed after its end: the source tells what is in it.
-            let job = request.job(encrypted);
-            let outcome = store::engine::run(&job, &Nowhere, progress, interrupt);
+            let outcome = request.run(size, encrypted, &Nowhere, progress, interrupt);
             let outcome = outcome.map_err(Error::of_engine)?;
             if request.parent.is_none_or(|parent| parent.whole) {
                 index_file::save(request.journal_dir, &id, &outcome.index, size.blocks)?;

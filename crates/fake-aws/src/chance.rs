@@ -21,6 +21,7 @@ pub(crate) enum Draw {
     FailedToRead,
     EmptyPage,
     CompleteToError,
+    ExpiredSignature,
 }
 
 impl Draw {
@@ -37,6 +38,7 @@ impl Draw {
             Draw::FailedToRead => 8,
             Draw::EmptyPage => 9,
             Draw::CompleteToError => 10,
+            Draw::ExpiredSignature => 11,
         }
     }
 
@@ -53,6 +55,7 @@ impl Draw {
             Draw::FailedToRead => &faults.failed_to_read,
             Draw::EmptyPage => &faults.empty_page,
             Draw::CompleteToError => &faults.complete_to_error,
+            Draw::ExpiredSignature => &faults.expired_signature,
         }
     }
 }
@@ -61,8 +64,8 @@ impl Draw {
 #[derive(Debug)]
 pub(crate) struct Setting {
     pub(crate) faults: Faults,
-    asked: [AtomicU64; 11],
-    happened: [AtomicU64; 11],
+    asked: [AtomicU64; 12],
+    happened: [AtomicU64; 12],
     random: Arc<Random>,
 }
 

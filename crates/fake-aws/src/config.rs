@@ -134,6 +134,9 @@ pub struct Faults {
     pub denied: BTreeSet<Action>,
     /// The credentials' session is over.
     pub expired_credentials: bool,
+    /// The signature is found to be too old, as after a long way or a clock that was set; signed
+    /// again it is good.
+    pub expired_signature: Chance,
     /// The account has encryption by default.
     pub encryption_by_default: bool,
     /// Milliseconds of one minute of StartSnapshot's Timeout; 0: 60000.

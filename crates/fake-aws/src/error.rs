@@ -97,6 +97,18 @@ impl Refusal {
         }
     }
 
+    /// The request was signed too long ago.
+    pub(crate) fn expired_signature(service: Service) -> Self {
+        match service {
+            Service::Ebs => Self::new(
+                StatusCode::FORBIDDEN,
+                "InvalidSignatureException",
+                "Signature expired: it is older than 5 min.",
+            ),
+            Service::Ec2 => Self::expired_credentials(service),
+        }
+    }
+
     /// The session of the credentials is over.
     pub(crate) fn expired_credentials(service: Service) -> Self {
         match service {

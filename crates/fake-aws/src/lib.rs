@@ -47,8 +47,8 @@
 //!
 //! Switches ([`Faults`]): latency, rates, throttling, 5xx, resets before, after and within, slow
 //! bodies, wrong checksums and data, the not-found window after StartSnapshot, lag of
-//! DescribeSnapshots, late completion, completion to `error`, denied actions, expired credentials,
-//! short and empty pages, a short minute for Timeout, short-lived tokens. [`Config::keep_data`] off keeps digests only.
+//! DescribeSnapshots, late completion, completion to `error`, denied actions, expired credentials and
+//! signatures, short and empty pages, a short minute for Timeout, short-lived tokens. [`Config::keep_data`] off keeps digests only.
 //!
 //! # What it does not
 //!

@@ -256,6 +256,10 @@ fn fate(world: &World, setting: &Setting, service: Service, target: &Target) -> 
         fate.refusal = Some(Refusal::internal(service));
     }
     fate.reset_after = fate.refusal.is_none() && setting.draw(Draw::ResetAfter, action);
+    if fate.refusal.is_none() && setting.draw(Draw::ExpiredSignature, action) {
+        fate.fault = Some("expired_signature");
+        fate.refusal = Some(Refusal::expired_signature(service));
+    }
     if fate.refusal.is_none() && setting.faults.expired_credentials {
         fate.refusal = Some(Refusal::expired_credentials(service));
     } else if fate.refusal.is_none() && setting.faults.denied.contains(&action) {

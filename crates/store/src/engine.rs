@@ -111,11 +111,20 @@ fn decide(
             None => digest == ZERO,
         };
         if !present {
+            let mut spare = sink.buffer();
             let content = match content {
-                None => vec![0; usize_of(BLOCK)],
                 // The only block of the unit needs no copy.
-                Some(bytes) if bytes.len() == buf.len() => std::mem::take(buf),
-                Some(bytes) => bytes.to_vec(),
+                Some(bytes) if bytes.len() == buf.len() => std::mem::replace(buf, spare),
+                Some(bytes) => {
+                    spare.clear();
+                    spare.extend_from_slice(bytes);
+                    spare
+                }
+                None => {
+                    spare.clear();
+                    spare.resize(usize_of(BLOCK), 0);
+                    spare
+                }
             };
             sink.put(block, digest, content)
                 .map_err(|source| Error::Put { block, source })?;

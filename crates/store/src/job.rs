@@ -35,6 +35,12 @@ pub trait SnapshotSink: Sync {
     /// Whatever ends the run.
     fn put(&self, block: u32, digest: Digest, content: Vec<u8>) -> Result<(), SinkError>;
 
+    /// Memory for a block that is to be put later, of any length and content. A sink that gives back
+    /// what it has put spares the system to make 512 KiB of fresh memory for each block.
+    fn buffer(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// The blocks that an earlier, interrupted run of the same snapshot has put, ascending. They
     /// are put again only where the disk has changed since.
     fn put_before(&self) -> &[Record] {

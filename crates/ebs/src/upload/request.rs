@@ -1,12 +1,14 @@
 //! What is to be uploaded.
 
+use super::volume::Volume;
 use crate::{Error, tag};
 use block::BlockRead;
 use ondisk::width::u64_of;
+use ondisk::{Interrupt, Progress};
 use sha2::{Digest as _, Sha256};
 use std::ops::Range;
 use std::path::Path;
-use store::{Digest, Index, Job};
+use store::{BLOCK, Digest, Index, Job, Outcome, SnapshotSink};
 
 /// What is to be uploaded.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +94,7 @@ pub enum Encryption<'a> {
 /// Sizes of a disk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
+    /// Of the disk, and behind it as far as the parent has any.
     pub(crate) blocks: u32,
     pub(crate) gib: i64,
 }
@@ -113,8 +116,10 @@ impl<'a> UploadRequest<'a> {
     /// What can be known to be refused before anything is asked for.
     pub(crate) fn check(&self) -> Result<Size, Error> {
         let bad = |what: String| Err(Error::Request(what));
-        let size = self.disk.size();
-        let blocks = store::engine::disk_blocks(size).map_err(Error::of_engine)?;
+        let of_disk = store::engine::disk_blocks(self.disk.size()).map_err(Error::of_engine)?;
+        let last = self.parent.and_then(|parent| parent.index.records().last());
+        let blocks = last.map_or(0, |last| last.0.saturating_add(1)).max(of_disk);
+        let size = u64::from(blocks).saturating_mul(BLOCK);
         let least = u32::try_from(size.div_ceil(GIB).max(1)).unwrap_or(u32::MAX);
         // A child is not smaller than its parent.
         let least = least.max(self.parent.map_or(0, |parent| parent.volume_size));
@@ -215,14 +220,33 @@ impl<'a> UploadRequest<'a> {
         super::hex(&digest(&parts))
     }
 
-    pub(crate) fn job(&self, encrypted: bool) -> Job<'a> {
-        Job {
-            disk: self.disk,
+    /// Stores what the job of this upload has to put.
+    pub(crate) fn run(
+        &self,
+        size: &Size,
+        encrypted: bool,
+        sink: &dyn SnapshotSink,
+        progress: &dyn Progress,
+        interrupt: &Interrupt,
+    ) -> Result<Outcome, store::Error> {
+        let end = self.disk.size();
+        // Where only the disk's last block is not whole, the engine fills it itself.
+        let blocks = Some(u64::from(size.blocks)).filter(|blocks| *blocks > end.div_ceil(BLOCK));
+        let volume = Volume::new(self.disk, blocks.unwrap_or(0).saturating_mul(BLOCK));
+        // Whoever lists what has changed of a disk knows nothing of what is behind it.
+        let changed = self.changed.map(|ranges| {
+            let mut ranges = ranges.to_vec();
+            ranges.push(end..volume.size());
+            ranges
+        });
+        let job = Job {
+            disk: &volume,
             parent: self.parent.map(|parent| parent.index),
             encrypted,
             zero_fill: self.zero_fill,
-            changed: self.changed,
-        }
+            changed: changed.as_deref(),
+        };
+        store::engine::run(&job, sink, progress, interrupt)
     }
 }
 

@@ -1,11 +1,11 @@
 //! A fake of AWS, a connection to it, disks with holes, and numbers that look random.
 
 use block::{BlockRead, Error, Extent, ExtentKind};
-use ebs::{Config, Credentials, Encryption, Parent, Role, Timeouts, UploadRequest};
+use ebs::{Config, Credentials, Encryption, Role, Timeouts, UploadRequest};
 use fake_aws::{FakeAws, Signatures};
 use std::path::Path;
 use std::time::Duration;
-use store::{BLOCK, Index};
+use store::BLOCK;
 
 pub(crate) const KEY: &str = "AKIAREHOSTTESTKEY";
 pub(crate) const SECRET: &str = "wJalrXUtnFEMI-a-secret-that-nobody-may-see";
@@ -13,6 +13,11 @@ pub(crate) const TOKEN: &str = "a-session-token-that-nobody-may-see";
 
 /// A fake that checks signatures in full.
 pub(crate) fn fake() -> FakeAws {
+    fake_of(1)
+}
+
+/// One whose faults happen at other moments.
+pub(crate) fn fake_of(seed: u64) -> FakeAws {
     let credentials = fake_aws::Credentials {
         access_key: KEY.to_owned(),
         secret_key: SECRET.to_owned(),
@@ -20,9 +25,15 @@ pub(crate) fn fake() -> FakeAws {
     };
     FakeAws::start(fake_aws::Config {
         signatures: Signatures::Verify(vec![credentials]),
+        seed,
         ..fake_aws::Config::default()
     })
     .unwrap()
+}
+
+/// Whether there is time for all that `scripts/lab faults` tries.
+pub(crate) fn long() -> bool {
+    std::env::var("REHOST_LONG").is_ok_and(|value| value == "1")
 }
 
 pub(crate) fn config(endpoint: &str) -> Config {
@@ -65,17 +76,6 @@ pub(crate) fn request<'a>(
         only_if_changed: false,
         journal_dir: dir,
         timeout_minutes: 60,
-    }
-}
-
-/// A parent that holds what its index says.
-pub(crate) fn parent<'a>(id: &'a str, index: &'a Index, encrypted: bool) -> Parent<'a> {
-    Parent {
-        id,
-        index,
-        whole: true,
-        encrypted,
-        volume_size: 1,
     }
 }
 

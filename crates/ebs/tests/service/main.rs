@@ -2,12 +2,25 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod model;
 mod read;
 mod upload;
 
-use ebs::Ebs;
+use ebs::{Ebs, Parent};
 use fake_aws::FakeAws;
+use store::Index;
 
 fn connect(fake: &FakeAws) -> Ebs {
     Ebs::connect(&common::config(&fake.endpoint())).unwrap()
+}
+
+/// A parent that holds what its index says.
+fn parent<'a>(id: &'a str, index: &'a Index, encrypted: bool) -> Parent<'a> {
+    Parent {
+        id,
+        index,
+        whole: true,
+        encrypted,
+        volume_size: 1,
+    }
 }

@@ -313,6 +313,20 @@ fn a_denied_action_is_named() {
 }
 
 #[test]
+fn a_signature_that_is_too_old_is_good_when_it_is_made_again() {
+    let fake = with(Faults {
+        expired_signature: Chance::next(1).of([Action::PutSnapshotBlock]),
+        ..Faults::default()
+    });
+    let id = started(&fake);
+    let answer = put(&fake, &id, 0, &block(1));
+    refused(&answer, 403, "InvalidSignatureException", "");
+    assert!(answer.text().contains("Signature expired"));
+    assert_eq!(fake.log().last().unwrap().fault, Some("expired_signature"));
+    assert_eq!(put(&fake, &id, 0, &block(1)).status, 201);
+}
+
+#[test]
 fn failed_to_read_is_a_validation_error_without_a_reason() {
     let fake = with(Faults {
         failed_to_read: Chance::next(1),
