@@ -79,6 +79,7 @@ mod tests {
     use super::*;
 
     /// When requests go that are woken so late each.
+    #[expect(clippy::arithmetic_side_effects, reason = "a test may panic")]
     fn times(line: &Line, late: &[Duration]) -> Vec<Duration> {
         let start = Instant::now() + Duration::from_secs(100);
         let mut due = start;
@@ -93,6 +94,7 @@ mod tests {
         times
     }
 
+    #[expect(clippy::arithmetic_side_effects, reason = "a test may panic")]
     fn most_in_a_second(times: &[Duration]) -> usize {
         let second = Duration::from_secs(1);
         let within = |first: &Duration| {

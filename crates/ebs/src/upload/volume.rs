@@ -79,10 +79,8 @@ mod tests {
         assert!(bytes[..1000].iter().all(|byte| *byte == 0));
         assert!(volume.read_at(2001, &mut bytes[..1000]).is_err());
         assert!(volume.read_at(u64::MAX, &mut bytes[..2]).is_err());
-        let extents: Vec<_> = (&volume as &dyn BlockRead)
-            .extents()
-            .map(Result::unwrap)
-            .collect();
+        let device: &dyn BlockRead = &volume;
+        let extents: Vec<_> = device.extents().map(Result::unwrap).collect();
         let last = extents.last().unwrap();
         assert_eq!(
             (last.range.clone(), last.kind),
