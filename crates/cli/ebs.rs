@@ -4,6 +4,7 @@
 
 use crate::args::{AwsArgs, UploadArgs};
 use crate::exit::Blame;
+use crate::since::Last;
 use crate::snapshot_home::{New, Role};
 use crate::terminal::Terminal;
 use anyhow::{Context, Error, Result, anyhow};
@@ -14,7 +15,7 @@ use serde::Serialize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use store::{BLOCK, Index};
+use store::{BLOCK, Index, SourceState};
 
 /// The connection of the process, once something needs it.
 #[derive(Clone, Debug, Default)]
@@ -234,6 +235,28 @@ impl Home {
             whole: true,
             size,
         })
+    }
+
+    /// What is known about the last snapshot of a disk; of which files it was made, if this host
+    /// made it.
+    pub(crate) fn last(&self, parent: &Parent) -> Last {
+        let source = std::fs::read_to_string(self.source_path(&parent.info.id)).ok();
+        Last {
+            disk_size: parent.size,
+            source: source.map(|text| text.trim_end().to_owned()),
+        }
+    }
+
+    /// Keeps of which files a snapshot was made, beside its index.
+    pub(crate) fn keep_source(&self, made: &Made, source: &SourceState) -> Result<()> {
+        // What a crash leaves of it is no state that any files have.
+        let path = self.source_path(&made.id);
+        let written = std::fs::write(&path, format!("{source}\n"));
+        written.with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn source_path(&self, id: &str) -> PathBuf {
+        self.state.join(format!("{id}.source"))
     }
 
     /// Makes a snapshot of a disk, or continues to.

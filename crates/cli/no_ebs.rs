@@ -2,12 +2,14 @@
 
 use crate::args::{AwsArgs, UploadArgs};
 use crate::exit::Blame;
+use crate::since::Last;
 use crate::snapshot_home::{New, Role};
 use crate::terminal::Terminal;
 use anyhow::{Error, Result, bail};
 use block::{BlockRead, Extent};
 use serde::Serialize;
 use std::ops::Range;
+use store::SourceState;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connection;
@@ -72,6 +74,14 @@ impl Home {
     }
 
     pub(crate) fn latest(&self, _: &str, _: &str, _: &Terminal) -> Result<Option<Parent>> {
+        match *self {}
+    }
+
+    pub(crate) fn last(&self, _: &Parent) -> Last {
+        match *self {}
+    }
+
+    pub(crate) fn keep_source(&self, _: &Made, _: &SourceState) -> Result<()> {
         match *self {}
     }
 

@@ -32,7 +32,7 @@ pub(crate) enum Told {
 /// The last snapshot of a disk, wherever it is kept.
 #[derive(Debug)]
 pub(crate) struct Last {
-    /// Bytes of the disk; absent where whoever keeps the snapshot looks to what a disk has grown by.
+    /// Bytes of the disk, if that is known.
     pub(crate) disk_size: Option<u64>,
     /// What [`Since::source`] gave when it was made, if it was kept.
     pub(crate) source: Option<String>,

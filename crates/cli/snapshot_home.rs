@@ -155,25 +155,38 @@ impl Home {
 
     /// What is known about the last snapshot of a disk: see [`Last`].
     pub(crate) fn last(&self, parent: &Parent) -> Last {
-        let manifest = match (self, parent) {
-            // One that was removed a moment ago is missed when it is written to.
-            (Self::Store(store), Parent::Store(id)) => store.manifest(id).ok(),
-            _ => None,
-        };
-        Last {
-            disk_size: manifest.as_ref().map(|manifest| manifest.disk_size),
-            source: manifest
-                .and_then(|manifest| manifest.source)
-                .map(String::from),
+        match (self, parent) {
+            (Self::Store(store), Parent::Store(id)) => {
+                // One that was removed a moment ago is missed when it is written to.
+                let manifest = store.manifest(id).ok();
+                Last {
+                    disk_size: manifest.as_ref().map(|manifest| manifest.disk_size),
+                    source: manifest
+                        .and_then(|manifest| manifest.source)
+                        .map(String::from),
+                }
+            }
+            (Self::Ebs(home), Parent::Ebs(parent)) => home.last(parent),
+            _ => Last {
+                disk_size: None,
+                source: None,
+            },
         }
     }
 
     /// Keeps with a snapshot in which state the files are that it was made of; without that the next
-    /// run reads more. Snapshots in EBS keep none yet.
+    /// run reads more.
     pub(crate) fn keep_source(&self, output: &Output, source: &SourceState, terminal: &Terminal) {
-        if let (Self::Store(store), Output::Snapshot { id, .. }) = (self, output)
-            && let Err(error) = store.keep_source(id, source, &terminal.interrupt)
-        {
+        let kept = match (self, output) {
+            (Self::Store(store), Output::Snapshot { id, .. }) => {
+                let kept = store.keep_source(id, source, &terminal.interrupt);
+                kept.map_err(anyhow::Error::new)
+            }
+            (Self::Ebs(home), Output::Ebs(made)) => home.keep_source(made, source),
+            _ => Ok(()),
+        };
+        if let Err(error) = kept {
+            let id = output.line();
             tracing::warn!(%id, %error, "does not keep which files it was made of");
         }
     }

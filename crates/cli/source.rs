@@ -104,7 +104,7 @@ pub(crate) fn open(
     let source = Source::parse(text)?;
     let of_images = options.snapshot.is_some() || options.salvage || options.disk.is_some();
     if of_images && !matches!(source, Source::File(_)) {
-        bail!("{text}: --snapshot, --salvage and --disk are about images, not about snapshots");
+        bail!("{text}: --snapshot, --salvage and --disk are about images, not about stores or EBS");
     }
     let contents: Vec<Content> = match &source {
         Source::File(path) => match options.disk {

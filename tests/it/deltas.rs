@@ -107,7 +107,7 @@ impl Made {
 }
 
 /// Waits until a write to a file that exists now cannot have the time that it has.
-fn settle() {
+pub(crate) fn settle() {
     std::thread::sleep(std::time::Duration::from_millis(2100));
 }
 

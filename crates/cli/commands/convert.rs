@@ -186,7 +186,7 @@ impl Target {
         let home = Home::open(&destination, &args.source.aws, &args.upload)?;
         let path = match (destination, home) {
             (_, Some(_)) if args.format.is_given() => {
-                bail!("formats and their options are about image files, not about snapshots")
+                bail!("formats and their options are about image files, not about stores or EBS")
             }
             (_, Some(home)) => return Ok(Self::Snapshots(home)),
             (Destination::Path(path), None) => path,

@@ -78,7 +78,7 @@ fn wait(time: Duration, interrupt: &Interrupt) -> Result<(), Interrupted> {
 /// The name under which the next run finds what this one made.
 fn machine(args: &ReplicateArgs) -> Result<String> {
     // EBS keeps it in the value of a tag.
-    const MAX: usize = 256;
+    const MAX: usize = 255;
     let name = match (&args.machine, args.sources.first()) {
         (Some(name), _) => name.clone(),
         (None, Some(first)) => Source::parse(first)?.stem(),

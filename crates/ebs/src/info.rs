@@ -4,6 +4,7 @@ use crate::failure::Kind;
 use crate::retry::{Asked, End};
 use crate::{Action, Ebs, Error, tag};
 use ondisk::Interrupt;
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 /// What is known about a snapshot without reading it.
@@ -66,7 +67,8 @@ impl Ebs {
         self.wait(interrupt, self.find_async(tags))
     }
 
-    /// The latest completed snapshot of a disk of a machine in a role (see [`tag`]).
+    /// The latest completed snapshot of a disk of a machine in a role (see [`tag`]): of those that are
+    /// no parent of another one of the same role, the one that was begun last.
     ///
     /// # Errors
     /// As [`find`](Self::find).
@@ -82,10 +84,17 @@ impl Ebs {
             (tag::DISK, disk),
             (tag::ROLE, role.as_str()),
         ];
-        let found = self.find(&tags, interrupt)?;
-        Ok(found
-            .into_iter()
-            .find(|info| info.state == State::Completed))
+        let mut found = self.find(&tags, interrupt)?;
+        found.retain(|info| info.state == State::Completed);
+        // Times of the service are whole seconds, so they decide between branches alone.
+        let parents: HashSet<_> = found
+            .iter()
+            .filter_map(|info| info.tag(tag::PARENT))
+            .collect();
+        let end = found
+            .iter()
+            .position(|info| !parents.contains(info.id.as_str()));
+        Ok(end.map(|end| found.swap_remove(end)))
     }
 
     /// What is known about one snapshot.

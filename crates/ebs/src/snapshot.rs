@@ -362,8 +362,9 @@ impl BlockRead for EbsSnapshot {
         })
     }
 
+    /// Who reads all of it waits for so many blocks at a time, not for one after another.
     fn granule(&self) -> u64 {
-        BLOCK
+        u64::from(AT_A_TIME).saturating_mul(BLOCK)
     }
 }
 

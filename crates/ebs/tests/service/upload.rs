@@ -106,6 +106,23 @@ fn a_disk_that_is_as_its_parent_begins_nothing() {
 }
 
 #[test]
+fn of_snapshots_of_one_second_the_end_of_the_chain_is_the_latest() {
+    let (fake, dir) = (fake(), tempfile::tempdir().unwrap());
+    let ebs = connect(&fake);
+    let mut last: Option<Uploaded> = None;
+    for round in 0..6 {
+        let disk = Disk::new(BLOCK, |_| Content::Seed(round));
+        let identity = round.to_string();
+        let mut request = request(&disk, dir.path(), &identity);
+        request.parent = last.as_ref().map(|up| parent(&up.id, &up.index, false));
+        let made = upload(&ebs, &request).unwrap();
+        let latest = ebs.latest("web1", "sda", ebs::Role::Staging, &Interrupt::default());
+        assert_eq!(latest.unwrap().unwrap().id, made.id, "round {round}");
+        last = Some(made);
+    }
+}
+
+#[test]
 fn of_a_parent_no_more_need_be_known_than_what_may_change() {
     let (fake, dir) = (fake(), tempfile::tempdir().unwrap());
     let ebs = connect(&fake);
