@@ -9,7 +9,7 @@ pub(crate) use images::{
     Codec, CompareArgs, CopyArgs, DiskArgs, FormatArgs, InfoArgs, MapArgs, PairArgs, Subformat,
     ToFormat,
 };
-pub(crate) use snapshots::{DiffArgs, ReplicateArgs, SnapshotsCommand};
+pub(crate) use snapshots::{DiffArgs, IamPolicyArgs, PolicyFor, ReplicateArgs, SnapshotsCommand};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
@@ -152,6 +152,14 @@ pub(crate) enum Command {
     /// Look at the snapshots of a store, remove and check them
     #[command(subcommand)]
     Snapshots(SnapshotsCommand),
+    /// Print the least that IAM has to allow for snapshots in EBS
+    ///
+    /// Making, filling and removing is allowed for snapshots that have rehost's own tag, and nothing
+    /// else. Snapshots that others made can be read by adding their ARNs to the statement `Read`.
+    #[command(
+        after_help = "Examples:\n  rehost iam-policy > policy.json\n  rehost iam-policy replicate --kms-key arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab\n  aws iam create-policy --policy-name rehost --policy-document \"$(rehost iam-policy replicate convert)\""
+    )]
+    IamPolicy(IamPolicyArgs),
     /// List the conversion rules
     Rules(RulesArgs),
     /// List a directory of the guest

@@ -2,6 +2,8 @@
 //!
 //! A build without the feature `aws` has `no_ebs.rs` in its place, with the same names.
 
+mod keeping;
+
 use crate::args::{AwsArgs, UploadArgs};
 use crate::exit::Blame;
 use crate::since::Last;
@@ -10,6 +12,7 @@ use crate::terminal::Terminal;
 use anyhow::{Context, Error, Result, anyhow};
 use block::{BlockRead, Extent};
 use ebs::{Config, Ebs, EbsSnapshot, Encryption, SnapshotInfo, UploadRequest, Uploaded, tag};
+pub(crate) use keeping::{abandoned, changed, describe, list, policy, remove};
 use ondisk::Interrupt;
 use serde::Serialize;
 use std::ops::Range;

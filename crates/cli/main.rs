@@ -12,6 +12,7 @@ mod ebs;
 #[path = "no_ebs.rs"]
 mod ebs;
 mod exit;
+mod facts;
 mod identity;
 mod kept;
 mod locator;

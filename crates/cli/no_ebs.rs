@@ -1,7 +1,8 @@
 //! In the place of `ebs.rs` in a build without the feature `aws`: nothing of it can exist.
 
-use crate::args::{AwsArgs, UploadArgs};
+use crate::args::{AwsArgs, PolicyFor, UploadArgs};
 use crate::exit::Blame;
+use crate::facts::Facts;
 use crate::since::Last;
 use crate::snapshot_home::{New, Role};
 use crate::terminal::Terminal;
@@ -9,6 +10,7 @@ use anyhow::{Error, Result, bail};
 use block::{BlockRead, Extent};
 use serde::Serialize;
 use std::ops::Range;
+use std::time::Duration;
 use store::SourceState;
 
 #[derive(Clone, Debug, Default)]
@@ -134,4 +136,28 @@ pub(crate) fn blame(_: &(dyn std::error::Error + 'static)) -> Option<Blame> {
 
 pub(crate) fn may_pass(_: &Error) -> bool {
     false
+}
+
+pub(crate) fn list(_: Option<&str>, _: &AwsArgs, _: &Terminal) -> Result<Vec<Facts>> {
+    bail!(ABSENT)
+}
+
+pub(crate) fn describe(_: &str, _: &AwsArgs, _: &Terminal) -> Result<Facts> {
+    bail!(ABSENT)
+}
+
+pub(crate) fn changed(_: &Facts, _: &AwsArgs, _: &Terminal) -> Result<Option<Vec<Range<u64>>>> {
+    bail!(ABSENT)
+}
+
+pub(crate) fn remove(_: &[String], _: bool, _: &AwsArgs, _: &Terminal) -> Result<()> {
+    bail!(ABSENT)
+}
+
+pub(crate) fn abandoned(_: Duration, _: &AwsArgs, _: &Terminal) -> Result<Vec<Facts>> {
+    bail!(ABSENT)
+}
+
+pub(crate) fn policy(_: &[PolicyFor], _: Option<&str>) -> Result<serde_json::Value> {
+    bail!(ABSENT)
 }

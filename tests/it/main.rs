@@ -9,6 +9,8 @@ mod deltas;
 mod diff_files;
 #[cfg(feature = "aws")]
 mod ebs;
+#[cfg(feature = "aws")]
+mod ebs_snapshots;
 mod hostile;
 mod images;
 mod packages;

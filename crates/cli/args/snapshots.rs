@@ -3,7 +3,7 @@
 use super::aws::{AwsArgs, UploadArgs};
 use super::images::{PairArgs, format_names};
 use crate::duration;
-use clap::{Args, Subcommand, ValueHint};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,53 +66,78 @@ pub(crate) struct ReplicateArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SnapshotsCommand {
-    /// List the snapshots of a store
+    /// List the snapshots of a store, or those in EBS that rehost made
     #[command(
-        after_help = "Examples:\n  rehost snapshots list store:/srv/rehost\n  rehost snapshots list --json store:/srv/rehost | jq -r '.[] | select(.role == \"converted\").id'"
+        after_help = "Examples:\n  rehost snapshots list store:/srv/rehost\n  rehost snapshots list ebs: --machine web1 --region eu-west-1\n  rehost snapshots list --json store:/srv/rehost | jq -r '.[] | select(.role == \"converted\").id'"
     )]
     List {
-        /// The store: store:DIR
+        /// store:DIR, or ebs:
+        #[arg(value_name = "STORE")]
         store: String,
+        /// Only those of this machine
+        #[arg(long, value_name = "NAME")]
+        machine: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        aws: AwsArgs,
     },
     /// Show what is known about a snapshot, and which regions of the disk changed
     #[command(
-        after_help = "Examples:\n  rehost snapshots show store:/srv/rehost#snap-0123456789abcdef0\n  rehost snapshots show --json store:/srv/rehost#latest:web1 | jq -r .id\n\nA snapshot is named by its id or the beginning of it, or as latest:MACHINE[:DISK], the staging\nsnapshot that the next one is made from, or converted:MACHINE[:DISK], the last converted one."
+        after_help = "Examples:\n  rehost snapshots show store:/srv/rehost#snap-0123456789abcdef0\n  rehost snapshots show --json store:/srv/rehost#latest:web1 | jq -r .id\n  rehost snapshots show ebs:snap-0123456789abcdef0\n\nA snapshot of a store is named by its id or the beginning of it, or as latest:MACHINE[:DISK], the\nstaging snapshot that the next one is made from, or converted:MACHINE[:DISK], the last converted one."
     )]
     Show {
-        /// The snapshot: store:DIR#SNAPSHOT
+        /// store:DIR#SNAPSHOT, or ebs:SNAPSHOT
         snapshot: String,
         /// Print JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        aws: AwsArgs,
     },
     /// Remove snapshots
     ///
     /// All that are named are removed, or none; others stay as they are. What only these needed
-    /// stays in the store until `rehost snapshots gc`.
+    /// stays in a store until `rehost snapshots gc`. In EBS only what rehost made is removed.
     #[command(
-        after_help = "Example:\n  rehost snapshots rm store:/srv/rehost#snap-0123456789abcdef0"
+        after_help = "Examples:\n  rehost snapshots rm store:/srv/rehost#snap-0123456789abcdef0\n  rehost snapshots rm ebs:snap-0123456789abcdef0 ebs:snap-0fedcba9876543210"
     )]
     Rm {
-        /// The snapshots: store:DIR#SNAPSHOT
+        /// store:DIR#SNAPSHOT, or ebs:SNAPSHOT
         #[arg(required = true, value_name = "SNAPSHOT")]
         snapshots: Vec<String>,
         /// Also remove a snapshot that others were made from; these stay whole
         #[arg(long)]
         keep_children: bool,
+        #[command(flatten)]
+        aws: AwsArgs,
     },
-    /// Remove what no snapshot of a store needs
+    /// Remove what no snapshot of a store needs, or uploads to EBS that were never completed
     ///
-    /// Waits until nobody writes to the store.
-    #[command(after_help = "Example:\n  rehost snapshots gc store:/srv/rehost")]
+    /// In a store: waits until nobody writes to it. In EBS: removes what rehost began and nobody
+    /// completed for a while. An interrupted upload can be continued until then, and the account
+    /// allows a hundred of them at a time.
+    #[command(
+        after_help = "Examples:\n  rehost snapshots gc store:/srv/rehost\n  rehost snapshots gc ebs: --dry-run\n  rehost snapshots gc ebs: --older-than 12h"
+    )]
     Gc {
-        /// The store: store:DIR
+        /// store:DIR, or ebs:
+        #[arg(value_name = "STORE")]
         store: String,
+        /// Uploads to EBS that were begun longer ago: 90s, 3m, 2h or 1d [default: 4d]
+        ///
+        /// One that is still running may be among them, if this is shorter than it takes.
+        #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+        older_than: Option<Duration>,
+        /// List the uploads to EBS that would be removed, and remove none
+        #[arg(long)]
+        dry_run: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        aws: AwsArgs,
     },
     /// Read and check everything in a store
     #[command(
@@ -137,4 +162,42 @@ pub(crate) struct DiffArgs {
     /// Print JSON: an array with an object for each range; with --files an object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What IAM has to allow.
+#[derive(Args, Debug)]
+pub(crate) struct IamPolicyArgs {
+    /// What is done with EBS [default: all of it]
+    #[arg(value_enum, value_name = "COMMAND")]
+    commands: Vec<PolicyFor>,
+    /// The key that snapshots are encrypted with, by its full ARN
+    #[arg(long, value_name = "ARN")]
+    pub(crate) kms_key: Option<String>,
+}
+
+/// Commands by what they ask of AWS.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum PolicyFor {
+    /// replicate --to ebs:
+    Replicate,
+    /// convert with ebs: on either side
+    Convert,
+    /// copy SRC ebs:
+    Copy,
+    /// Everything that reads ebs:SNAPSHOT: inspect, plan, info, map, ls, cat, compare, copy to a file
+    Read,
+    /// diff of two snapshots
+    Diff,
+    /// snapshots list, show, rm and gc
+    Snapshots,
+}
+
+impl IamPolicyArgs {
+    pub(crate) fn commands(&self) -> &[PolicyFor] {
+        if self.commands.is_empty() {
+            PolicyFor::value_variants()
+        } else {
+            &self.commands
+        }
+    }
 }

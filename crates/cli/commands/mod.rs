@@ -6,6 +6,7 @@ mod convert;
 mod copy;
 mod diff;
 mod diff_files;
+mod iam_policy;
 mod info;
 mod inspect;
 mod manual;
@@ -34,6 +35,7 @@ pub(crate) fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
         Command::Diff(args) => diff::run(&args, terminal),
         Command::Replicate(args) => replicate::run(&args, terminal),
         Command::Snapshots(command) => snapshots::run(&command, terminal),
+        Command::IamPolicy(args) => iam_policy::run(&args),
         Command::Rules(args) => rules::run(&args),
         Command::Ls(args) => browse::ls(&args, terminal),
         Command::Cat(args) => browse::cat(&args, terminal),

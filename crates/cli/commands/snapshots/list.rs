@@ -43,7 +43,12 @@ impl From<Manifest> for Line {
     }
 }
 
-pub(super) fn list(store: &Store, json: bool, terminal: &Terminal) -> Result<ExitCode> {
+pub(super) fn list(
+    store: &Store,
+    machine: Option<&str>,
+    json: bool,
+    terminal: &Terminal,
+) -> Result<ExitCode> {
     let survey = store.survey()?;
     // One that is damaged hides no other.
     for problem in &survey.damaged {
@@ -52,6 +57,7 @@ pub(super) fn list(store: &Store, json: bool, terminal: &Terminal) -> Result<Exi
     let status = if survey.damaged.is_empty() { 0 } else { SOURCE };
     let mut lines: Vec<Line> = survey.manifests.into_iter().map(Line::from).collect();
     let depths = depths(&lines);
+    lines.retain(|line| machine.is_none_or(|machine| line.machine == machine));
     lines.sort_by_cached_key(|line| {
         // Parents first, also of what was made within a second.
         let depth = depths.get(&line.id).copied();
