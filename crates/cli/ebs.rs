@@ -281,8 +281,14 @@ impl Home {
         if new.only_if_changed {
             let info = self.ebs.info(&first.id, &terminal.interrupt);
             let parent = self.known(info.with_context(context)?, terminal)?;
-            let second = self.upload(set, new, Some(&parent), terminal);
-            let mut made = self.made(set, new, Some(&parent), second.with_context(context)?);
+            // Where that can differ from the disk as it is now, nothing tells: what is known is
+            // where the disk differs from the snapshot before.
+            let new = New {
+                changed: None,
+                ..*new
+            };
+            let second = self.upload(set, &new, Some(&parent), terminal);
+            let mut made = self.made(set, &new, Some(&parent), second.with_context(context)?);
             // Nobody was told of the first one.
             made.made = true;
             return Ok(made);

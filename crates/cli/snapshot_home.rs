@@ -132,6 +132,24 @@ impl Home {
         })
     }
 
+    /// Whether [`latest`](Self::latest) gives a staging snapshot that was made without a parent; one
+    /// that was there before may have children.
+    pub(crate) fn is_last(&self, output: &Output, machine: &str, number: &str) -> Result<bool> {
+        Ok(match (self, output) {
+            (
+                Self::Store(store),
+                Output::Snapshot {
+                    id, made: false, ..
+                },
+            ) => {
+                let latest = store.latest(machine, number, store::Role::Staging)?;
+                latest.is_none_or(|latest| latest.id == *id)
+            }
+            // Two of one content are two in EBS.
+            _ => true,
+        })
+    }
+
     /// A source as the parent of what is made of it, if it is in this place; `changed` is what of it
     /// may change.
     pub(crate) fn parent(

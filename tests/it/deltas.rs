@@ -158,6 +158,36 @@ fn only_layers_above_the_last_snapshot_are_read() {
 }
 
 #[test]
+fn what_a_full_snapshot_holds_is_what_the_next_list_begins_at() {
+    let lab = Lab::new();
+    let disk = lab.path("disk.raw");
+    qemu_img!["create", "-q", "-f", "raw", &disk, "4M"];
+    let write = |command: &str| qemu_io(&disk, "raw", &[command]);
+    write("write -P 1 0 4M");
+    let first = lab.replicate(&disk, &[]);
+    write("write -P 9 1M 512");
+    let second = lab.replicate(&disk, &[]);
+    // The same disk as at first.
+    write("write -P 1 1M 512");
+    let full = lab.replicate(&disk, &["--full"]);
+    assert_eq!(
+        full.report["parent"], second.report["id"],
+        "{}",
+        full.stderr
+    );
+    assert_ne!(full.snapshot, first.snapshot);
+    assert!(full.stderr.contains("gets a child"), "{}", full.stderr);
+    write("write -P 5 3M 512");
+    let list = lab.path("list");
+    fs::write(&list, "3145728 512\n").unwrap();
+    let made = lab.replicate(&disk, &["--changed", list.to_str().unwrap()]);
+    assert_eq!(
+        (made.read(), &made.report["parent"]),
+        (BLOCK, &full.report["id"])
+    );
+}
+
+#[test]
 fn a_base_that_changed_behind_our_back_is_read_in_full() {
     let lab = Lab::new();
     let base = lab.base("base.qcow2");

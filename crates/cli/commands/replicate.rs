@@ -165,8 +165,9 @@ impl Chain<'_> {
         terminal: &Terminal,
     ) -> Result<Output> {
         let device = disk.device();
+        let mut full = self.full;
         loop {
-            let parent = if self.full {
+            let parent = if full {
                 None
             } else {
                 // The list says what changed since a snapshot that may be a damaged one.
@@ -193,6 +194,16 @@ impl Chain<'_> {
                 // A list is about that one alone.
                 Err(error) if !since.is_believed() && is_without_parent(&error) => {}
                 Err(error) => return Err(error),
+                // The next list or bitmap begins here, so the next snapshot has to go on from here.
+                Ok(output) if full && !self.home.is_last(&output, self.machine, number)? => {
+                    eprintln!(
+                        "rehost: {}: {} is the same disk and began an older chain, so the last \
+                         snapshot gets a child instead",
+                        disk.name,
+                        output.line()
+                    );
+                    full = false;
+                }
                 Ok(output) => {
                     if let Some(source) = since.source(disk) {
                         self.home.keep_source(&output, &source, terminal);

@@ -54,6 +54,14 @@ impl Volume {
     }
 
     fn value_in_inode(&self, number: u32, size: u32) -> Result<Vec<u8>, Error> {
+        let inode = self.value_inode(number, size)?;
+        let mut value = vec![0; usize_of_u32(size)];
+        self.read_content(&inode, 0, &mut value)?;
+        Ok(value)
+    }
+
+    /// The inode that holds a value of `size` bytes.
+    fn value_inode(&self, number: u32, size: u32) -> Result<Inode, Error> {
         let inode = self.live_inode(InodeNumber::new(&self.superblock, number.into())?)?;
         if !inode.has_flag(flag::EA_INODE) || inode.size() != u64::from(size) {
             return Err(CorruptKind::Inode {
@@ -72,12 +80,10 @@ impl Volume {
             }
             .into());
         }
-        let mut value = vec![0; usize_of_u32(size)];
-        self.read_content(&inode, 0, &mut value)?;
-        Ok(value)
+        Ok(inode)
     }
 
-    /// The inodes that hold values of a node's attributes.
+    /// The inodes that hold values of a node's attributes, each of 64 KiB at most.
     ///
     /// # Errors
     /// Damaged attributes, or what the device says.
@@ -85,11 +91,11 @@ impl Volume {
         let (attributes, _) = self.stored_attributes(inode)?;
         let visible = attributes.visible().into_iter();
         let numbers = visible.filter_map(|(_, attribute)| match attribute.value {
-            Value::Inode { inode, .. } => Some(inode),
+            Value::Inode { inode, size, .. } => Some((inode, size)),
             Value::Here(_) => None,
         });
         numbers
-            .map(|number| self.live_inode(InodeNumber::new(&self.superblock, number.into())?))
+            .map(|(number, size)| self.value_inode(number, size))
             .collect()
     }
 

@@ -1,6 +1,6 @@
 //! Where on the device nodes, structures and free blocks lie.
 
-use crate::error::{Error, UnsupportedKind};
+use crate::error::{CorruptKind, Error, UnsupportedKind};
 use crate::features::{compat, incompat, ro_compat};
 use crate::inode::{Inode, InodeNumber};
 use crate::mapping::Run;
@@ -53,7 +53,7 @@ impl Volume {
         }
         if self.superblock.features.incompat(incompat::EA_INODE) {
             for value in self.attribute_inodes(inode)? {
-                let runs = self.owned_blocks(&value)?.into_iter();
+                let runs = self.value_blocks(&value)?.into_iter();
                 parts.extend(runs.map(|blocks| Part {
                     bytes: self.block_bytes(blocks),
                     role: Role::Attributes,
@@ -134,6 +134,24 @@ impl Volume {
             at = blocks.end.max(at.saturating_add(1));
         }
         Ok(free)
+    }
+
+    /// The blocks of an attribute's value, no more than it has room for: thousands of attributes may
+    /// name one inode, and a map may have millions of runs.
+    fn value_blocks(&self, value: &Inode) -> Result<Vec<Range<u64>>, Error> {
+        let blocks = self.superblock.blocks_for(value.size());
+        let owned = self.owned_blocks(value)?;
+        let most = usize::try_from(blocks.saturating_mul(2)).unwrap_or(usize::MAX);
+        if owned.len() > most {
+            return Err(CorruptKind::Inode {
+                inode: value.number().get(),
+                field: "i_size",
+                value: value.size(),
+                expected: "a value that has room for its blocks",
+            }
+            .into());
+        }
+        Ok(owned)
     }
 
     /// The blocks of a node's content and of its map.

@@ -3,7 +3,7 @@
 use crate::features::{ALL, long, named};
 use crate::image::{self, Image, State};
 use crate::workload::open;
-use fs::{FileSystem, Kind, NodeId, Places, Role};
+use fs::{FileSystem, Kind, NodeId, Places, Role, Xattr};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
@@ -218,4 +218,49 @@ fn reserved_blocks_are_marked_and_those_behind_a_hole_keep_their_offset() {
     let part = |offset, unwritten| Role::Content { offset, unwritten };
     let expected = [part(40960, true), part(45056, false), part(49152, true)];
     assert_eq!(content, expected);
+}
+
+#[test]
+fn a_value_in_an_inode_of_its_own_is_believed_only_with_its_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let path = at("image");
+    image::mkfs(&path, &["-t", "ext4", "-b", "1024", "-O", "ea_inode"], 8);
+    std::fs::write(at("content"), "content").unwrap();
+    std::fs::write(at("value"), [7; 1024]).unwrap();
+    let debugfs = |request: &str| {
+        image::change_image(&path, "debugfs", &["-w", "-R", request]);
+    };
+    let file = |name: &str| at(name).display().to_string();
+    debugfs(&format!("write {} file", file("content")));
+    debugfs(&format!("ea_set -f {} file user.large", file("value")));
+    let places = || {
+        let fs = open(&path);
+        let node = fs.lookup(fs.root(), b"file").unwrap();
+        let value = fs.xattrs(node);
+        (fs.places(node), value)
+    };
+    let (found, values) = places();
+    let parts = found.unwrap().parts.into_iter();
+    let attributes: Vec<_> = parts.filter(|part| part.role == Role::Attributes).collect();
+    let [Xattr { value, .. }] = &values.unwrap()[..] else {
+        panic!("there is one");
+    };
+    assert_eq!(value.len(), 1024);
+    let device = File::open(&path).unwrap();
+    let mut there = vec![0; value.len()];
+    let [part] = &attributes[..] else {
+        panic!("{attributes:?}");
+    };
+    device.read_exact_at(&mut there, part.bytes.start).unwrap();
+    assert!(there == *value && part.bytes.end - part.bytes.start == 1024);
+    // The inode after that of the file.
+    debugfs("set_inode_field <13> size 67108864");
+    let (found, values) = places();
+    assert!(values.is_err());
+    let error = format!("{:?}", found.unwrap_err());
+    assert!(
+        error.contains("i_size") && error.contains("67108864"),
+        "{error}"
+    );
 }
