@@ -276,10 +276,20 @@ impl Home {
         }
         // A run was killed when it had put all, so this snapshot has the disk as that run saw it.
         if new.only_if_changed {
+            // What is said to have changed did so since the parent. What that run put may have been
+            // taken back on the disk, and is not said then.
+            let changed = new.changed.zip(parent).map(|(changed, parent)| {
+                let put = parent.index.diff(&first.index);
+                [changed, put.as_slice()].concat()
+            });
+            let new = New {
+                changed: changed.as_deref(),
+                ..*new
+            };
             let info = self.ebs.info(&first.id, &terminal.interrupt);
             let parent = self.known(info.with_context(context)?, terminal)?;
-            let second = self.upload(set, new, Some(&parent), terminal);
-            let mut made = self.made(set, new, Some(&parent), second.with_context(context)?);
+            let second = self.upload(set, &new, Some(&parent), terminal);
+            let mut made = self.made(set, &new, Some(&parent), second.with_context(context)?);
             // Nobody was told of the first one.
             made.made = true;
             return Ok(made);

@@ -348,6 +348,52 @@ fn what_was_killed_while_it_was_completed_is_not_taken_for_what_the_disk_has_now
 }
 
 #[test]
+fn what_was_discarded_after_a_kill_is_not_in_the_next_snapshot() {
+    let aws = Aws::new();
+    let raw = aws.path("a.raw");
+    let [base, first, second] = ["a.qcow2", "b.qcow2", "c.qcow2"].map(|name| aws.path(name));
+    disk(&raw, 16, 8);
+    qemu_img!["convert", "-O", "qcow2", &raw, &base];
+    crate::deltas::settle();
+    let arguments = |path: &Path| {
+        let path = path.to_str().unwrap().to_owned();
+        ["replicate", "--to", "ebs:", "--machine", "web1"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([path])
+            .collect::<Vec<_>>()
+    };
+    aws.run(&arguments(&base)).ok();
+    for (path, write) in [(&first, "write -P 7 2M 1k"), (&second, "write -P 8 4M 1k")] {
+        qemu_img![
+            "create", "-f", "qcow2", "-b", "a.qcow2", "-F", "qcow2", path
+        ];
+        qemu_io(path, "qcow2", &[write]);
+    }
+    crate::deltas::settle();
+    aws.fake.set_faults(Faults {
+        completion_delay_ms: 3000,
+        ..Faults::default()
+    });
+    let sealed = aws.ok(Action::CompleteSnapshot);
+    let mut child = aws
+        .program()
+        .args(arguments(&first))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    until(|| aws.ok(Action::CompleteSnapshot) > sealed);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The machine was set back: what the first layer held is no more.
+    let ran = aws.run(&arguments(&second));
+    assert!(ran.stderr.contains("1 layer above"), "{}", ran.stderr);
+    let id = ran.ok();
+    qemu_io(&raw, "raw", &["write -P 8 4M 1k"]);
+    aws.assert_holds(id.trim(), &raw);
+}
+
+#[test]
 fn on_another_host_the_parent_is_read_to_be_compared_with() {
     let aws = Aws::new();
     let path = aws.path("web1.raw");
