@@ -308,7 +308,7 @@ impl Home {
         terminal: &Terminal,
     ) -> Result<Uploaded> {
         let changed = parent.and_then(|parent| parent.changed(new));
-        let identity = set.0.identity(new.number)?;
+        let identity = set.0.identity(new.place)?;
         let tags: Vec<_> = self.upload.tag.iter().map(|(k, v)| (&**k, &**v)).collect();
         let encryption = match (&self.upload, parent) {
             (_, Some(_)) => Encryption::Default,
@@ -356,7 +356,7 @@ impl Home {
         };
         let (progress, interrupt) = (&*terminal.progress, &terminal.interrupt);
         let uploaded = self.ebs.upload(&request, progress, interrupt)?;
-        set.0.done(new.number)?;
+        set.0.done(new.place)?;
         Ok(uploaded)
     }
 

@@ -394,6 +394,31 @@ fn what_was_discarded_after_a_kill_is_not_in_the_next_snapshot() {
 }
 
 #[test]
+fn two_disks_that_a_store_has_under_one_name_become_two_snapshots() {
+    let aws = Aws::new();
+    let disks = ["a.raw", "b.raw"].map(|name| aws.path(name));
+    let store = format!("store:{}", aws.path("s").display());
+    let sources: Vec<_> = disks
+        .iter()
+        .zip([2, 4])
+        .map(|(path, data)| {
+            disk(path, 8, data);
+            let id = rehost!["copy", path, &store].ok();
+            format!("{store}#{}", id.trim())
+        })
+        .collect();
+    let arguments = ["convert", "--allow-unconverted", "-o", "ebs:"];
+    let mut all = arguments.to_vec();
+    all.extend(sources.iter().map(String::as_str));
+    let ids = aws.run(&all).ok();
+    let ids: Vec<_> = ids.lines().collect();
+    assert_eq!(ids.len(), 2);
+    for (id, path) in ids.iter().zip(&disks) {
+        aws.assert_holds(id, path);
+    }
+}
+
+#[test]
 fn on_another_host_the_parent_is_read_to_be_compared_with() {
     let aws = Aws::new();
     let path = aws.path("web1.raw");

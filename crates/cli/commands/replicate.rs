@@ -183,6 +183,7 @@ impl Chain<'_> {
                 device: &*device,
                 machine: self.machine,
                 number,
+                place: number,
                 role: Role::Staging,
                 parent: parent.as_ref(),
                 changed: since.ranges(),
