@@ -223,8 +223,13 @@ impl Home {
                 let snapshot = self.ebs.open(id, &terminal.interrupt);
                 let index = snapshot.and_then(|parent| parent.index(None, &*terminal.progress));
                 let index = index.with_context(|| format!("cannot read {id}"))?;
+                // Zeros that were put where a parent had data are nothing, unless it is encrypted.
+                let index = index.child(&[], u32::MAX, info.encrypted);
                 let bytes = size.unwrap_or(u64::from(info.volume_size) * GIB);
                 let blocks = store::engine::disk_blocks(bytes)?;
+                // A disk that was larger once has left zeros behind its end.
+                let last = index.records().last();
+                let blocks = last.map_or(0, |last| last.0.saturating_add(1)).max(blocks);
                 ebs::save_index(&self.state, id, &index, blocks)?;
                 index
             }

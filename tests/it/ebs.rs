@@ -419,6 +419,32 @@ fn two_disks_that_a_store_has_under_one_name_become_two_snapshots() {
 }
 
 #[test]
+fn zeros_that_a_larger_disk_left_behind_the_end_are_nothing() {
+    let aws = Aws::new();
+    let path = aws.path("web1.raw");
+    let name = path.to_str().unwrap();
+    disk(&path, 16, 12);
+    aws.replicate(&[name]);
+    qemu_io(&path, "raw", &["write -z 8M 8M"]);
+    aws.replicate(&[name]);
+    File::options()
+        .write(true)
+        .open(&path)
+        .and_then(|file| file.set_len(8 * MIB))
+        .unwrap();
+    qemu_io(&path, "raw", &["write -P 7 2M 1k"]);
+    let last = aws.replicate(&[name])["outputs"][0].take();
+    assert_eq!(last["put_blocks"], 1, "{last}");
+    let elsewhere = aws.path("elsewhere");
+    for _ in 0..2 {
+        let state = elsewhere.to_str().unwrap();
+        let ran = aws.run(&["replicate", name, "--to", "ebs:", "--state", state]);
+        assert!(!ran.stderr.contains("new chain begins"), "{}", ran.stderr);
+        assert_eq!(ran.ok().trim(), text(&last["id"]));
+    }
+}
+
+#[test]
 fn on_another_host_the_parent_is_read_to_be_compared_with() {
     let aws = Aws::new();
     let path = aws.path("web1.raw");
