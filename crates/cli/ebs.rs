@@ -274,6 +274,9 @@ impl Home {
     ) -> Result<Made> {
         let context = || format!("cannot store {} in EBS ({})", new.name, self.ebs.region());
         let parent = parent.filter(|parent| parent.fits(new));
+        if let Some(parent) = parent {
+            self.upload.tell_encryption(new, &parent.info);
+        }
         let uploaded = self.upload(set, new, parent, terminal);
         let first = uploaded.with_context(context)?;
         if !first.existed {
@@ -460,6 +463,22 @@ impl Made {
         {
             tracing::warn!(id = %self.id, %error, "cannot be removed");
         }
+    }
+}
+
+impl UploadArgs {
+    /// Says that a child is encrypted as its parent is, if something else is asked for.
+    fn tell_encryption(&self, new: &New<'_>, parent: &SnapshotInfo) {
+        let wanted = self.encrypt || self.kms_key.is_some();
+        let is = match (parent.encrypted, wanted, self.unencrypted) {
+            (false, true, _) => "is not encrypted",
+            (true, _, true) => "is encrypted",
+            _ => return,
+        };
+        let (name, id) = (new.name, &parent.id);
+        eprintln!(
+            "rehost: the snapshot of {name} {is}, whatever is asked for: its parent {id} {is}"
+        );
     }
 }
 

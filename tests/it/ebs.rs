@@ -705,8 +705,12 @@ fn an_encrypted_snapshot_has_no_undefined_block_and_its_child_is_encrypted() {
         (&32.into(), &true.into())
     );
     aws.assert_holds(text(&first["id"]), &path);
-    qemu_io(&path, "raw", &["write -P 7 12M 1k"]);
     // A child is encrypted as its parent is, whatever is asked for.
+    let arguments = ["replicate", "--to", "ebs:", name];
+    let ran = aws.run(&[&arguments[..], &["--unencrypted"]].concat());
+    assert!(ran.stderr.contains("its parent snap-"), "{}", ran.stderr);
+    assert_eq!(ran.ok().trim(), text(&first["id"]));
+    qemu_io(&path, "raw", &["write -P 7 12M 1k"]);
     let second = aws.replicate(&[name, "--encrypt"])["outputs"][0].take();
     assert_eq!(
         (&second["put_blocks"], &second["parent"]),
