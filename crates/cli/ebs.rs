@@ -77,6 +77,11 @@ pub(crate) struct Made {
     made: bool,
     #[serde(skip)]
     ebs: Ebs,
+    #[serde(skip)]
+    state: PathBuf,
+    /// Snapshots of which no run makes a child once this one stays.
+    #[serde(skip)]
+    obsolete: Vec<String>,
 }
 
 /// The longest that the service keeps an upload that was stopped: it can be continued for three days.
@@ -261,7 +266,7 @@ impl Home {
     }
 
     fn source_path(&self, id: &str) -> PathBuf {
-        self.state.join(format!("{id}.source"))
+        source_path(&self.state, id)
     }
 
     /// Makes a snapshot of a disk, or continues to.
@@ -365,11 +370,21 @@ impl Home {
         let (progress, interrupt) = (&*terminal.progress, &terminal.interrupt);
         let uploaded = self.ebs.upload(&request, progress, interrupt)?;
         set.0.done(new.place)?;
+        if new.role != Role::Staging {
+            // Nothing is made of these by their index.
+            forget(&self.state, &uploaded.id);
+        }
         Ok(uploaded)
     }
 
     fn made(&self, set: &Set, new: &New<'_>, parent: Option<&Parent>, up: Uploaded) -> Made {
         let before = parent.filter(|_| up.unchanged);
+        let mut obsolete = Vec::new();
+        if let Some(parent) = parent.filter(|parent| parent.whole && new.role == Role::Staging) {
+            // What a run before left that was killed, or another host made the next one of.
+            obsolete.extend(parent.info.tag(tag::PARENT).map(str::to_owned));
+            obsolete.extend((!up.unchanged).then(|| parent.info.id.clone()));
+        }
         Made {
             disk: new.name.to_owned(),
             region: self.ebs.region().to_owned(),
@@ -389,6 +404,8 @@ impl Home {
             read: up.read,
             made: !up.unchanged,
             ebs: self.ebs.clone(),
+            state: self.state.clone(),
+            obsolete,
         }
     }
 
@@ -456,12 +473,21 @@ impl Made {
         self.made
     }
 
+    /// Forgets what was kept of those before it.
+    pub(crate) fn settle(&self) {
+        for id in &self.obsolete {
+            forget(&self.state, id);
+        }
+    }
+
     /// Takes it back, if this run made it.
     pub(crate) fn remove(&self) {
-        if self.made
-            && let Err(error) = self.ebs.delete(&self.id, &Interrupt::default())
-        {
-            tracing::warn!(id = %self.id, %error, "cannot be removed");
+        if !self.made {
+            return;
+        }
+        match self.ebs.delete(&self.id, &Interrupt::default()) {
+            Ok(()) => forget(&self.state, &self.id),
+            Err(error) => tracing::warn!(id = %self.id, %error, "cannot be removed"),
         }
     }
 }
@@ -479,6 +505,25 @@ impl UploadArgs {
         eprintln!(
             "rehost: the snapshot of {name} {is}, whatever is asked for: its parent {id} {is}"
         );
+    }
+}
+
+fn source_path(state: &Path, id: &str) -> PathBuf {
+    state.join(format!("{id}.source"))
+}
+
+/// Forgets what a snapshot holds, and of which files it was made. Should something be made of it all
+/// the same, all of it is read.
+fn forget(state: &Path, id: &str) {
+    if let Err(error) = ebs::remove_index(state, id) {
+        tracing::warn!(%id, %error, "its index stays");
+        return;
+    }
+    match std::fs::remove_file(source_path(state, id)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%id, %error, "the state of its source stays");
+        }
+        _ => {}
     }
 }
 

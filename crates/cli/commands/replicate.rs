@@ -129,6 +129,7 @@ fn round(
         }
     }
     set.end()?;
+    report.outputs.iter().for_each(Output::settle);
     render(&report, args.json)
 }
 
