@@ -80,6 +80,11 @@ pub(crate) struct Made {
     made: bool,
     #[serde(skip)]
     ebs: Ebs,
+    #[serde(skip)]
+    state: PathBuf,
+    /// Snapshots of which no run makes a child once this one stays.
+    #[serde(skip)]
+    obsolete: Vec<String>,
 }
 
 /// The longest that the service keeps an upload that was stopped: it can be continued for three days.
@@ -226,8 +231,13 @@ impl Home {
                 let snapshot = self.ebs.open(id, &terminal.interrupt);
                 let index = snapshot.and_then(|parent| parent.index(None, &*terminal.progress));
                 let index = index.with_context(|| format!("cannot read {id}"))?;
+                // Zeros that were put where a parent had data are nothing, unless it is encrypted.
+                let index = index.child(&[], u32::MAX, info.encrypted);
                 let bytes = size.unwrap_or(u64::from(info.volume_size) * GIB);
                 let blocks = store::engine::disk_blocks(bytes)?;
+                // A disk that was larger once has left zeros behind its end.
+                let last = index.records().last();
+                let blocks = last.map_or(0, |last| last.0.saturating_add(1)).max(blocks);
                 ebs::save_index(&self.state, id, &index, blocks)?;
                 index
             }
@@ -259,7 +269,7 @@ impl Home {
     }
 
     fn source_path(&self, id: &str) -> PathBuf {
-        self.state.join(format!("{id}.source"))
+        source_path(&self.state, id)
     }
 
     /// Makes a snapshot of a disk, or continues to.
@@ -272,6 +282,9 @@ impl Home {
     ) -> Result<Made> {
         let context = || format!("cannot store {} in EBS ({})", new.name, self.ebs.region());
         let parent = parent.filter(|parent| parent.fits(new));
+        if let Some(parent) = parent {
+            self.upload.tell_encryption(new, &parent.info);
+        }
         let uploaded = self.upload(set, new, parent, terminal);
         let first = uploaded.with_context(context)?;
         if !first.existed {
@@ -307,7 +320,7 @@ impl Home {
         terminal: &Terminal,
     ) -> Result<Uploaded> {
         let changed = parent.and_then(|parent| parent.changed(new));
-        let identity = set.0.identity(new.number)?;
+        let identity = set.0.identity(new.place)?;
         let tags: Vec<_> = self.upload.tag.iter().map(|(k, v)| (&**k, &**v)).collect();
         let encryption = match (&self.upload, parent) {
             (_, Some(_)) => Encryption::Default,
@@ -355,12 +368,22 @@ impl Home {
         };
         let (progress, interrupt) = (&*terminal.progress, &terminal.interrupt);
         let uploaded = self.ebs.upload(&request, progress, interrupt)?;
-        set.0.done(new.number)?;
+        set.0.done(new.place)?;
+        if new.role != Role::Staging {
+            // Nothing is made of these by their index.
+            forget(&self.state, &uploaded.id);
+        }
         Ok(uploaded)
     }
 
     fn made(&self, set: &Set, new: &New<'_>, parent: Option<&Parent>, up: Uploaded) -> Made {
         let before = parent.filter(|_| up.unchanged);
+        let mut obsolete = Vec::new();
+        if let Some(parent) = parent.filter(|parent| parent.whole && new.role == Role::Staging) {
+            // What a run before left that was killed, or another host made the next one of.
+            obsolete.extend(parent.info.tag(tag::PARENT).map(str::to_owned));
+            obsolete.extend((!up.unchanged).then(|| parent.info.id.clone()));
+        }
         Made {
             disk: new.name.to_owned(),
             region: self.ebs.region().to_owned(),
@@ -380,6 +403,8 @@ impl Home {
             read: up.read,
             made: !up.unchanged,
             ebs: self.ebs.clone(),
+            state: self.state.clone(),
+            obsolete,
         }
     }
 
@@ -447,13 +472,57 @@ impl Made {
         self.made
     }
 
+    /// Forgets what was kept of those before it.
+    pub(crate) fn settle(&self) {
+        for id in &self.obsolete {
+            forget(&self.state, id);
+        }
+    }
+
     /// Takes it back, if this run made it.
     pub(crate) fn remove(&self) {
-        if self.made
-            && let Err(error) = self.ebs.delete(&self.id, &Interrupt::default())
-        {
-            tracing::warn!(id = %self.id, %error, "cannot be removed");
+        if !self.made {
+            return;
         }
+        match self.ebs.delete(&self.id, &Interrupt::default()) {
+            Ok(()) => forget(&self.state, &self.id),
+            Err(error) => tracing::warn!(id = %self.id, %error, "cannot be removed"),
+        }
+    }
+}
+
+impl UploadArgs {
+    /// Says that a child is encrypted as its parent is, if something else is asked for.
+    fn tell_encryption(&self, new: &New<'_>, parent: &SnapshotInfo) {
+        let wanted = self.encrypt || self.kms_key.is_some();
+        let is = match (parent.encrypted, wanted, self.unencrypted) {
+            (false, true, _) => "is not encrypted",
+            (true, _, true) => "is encrypted",
+            _ => return,
+        };
+        let (name, id) = (new.name, &parent.id);
+        eprintln!(
+            "rehost: the snapshot of {name} {is}, whatever is asked for: its parent {id} {is}"
+        );
+    }
+}
+
+fn source_path(state: &Path, id: &str) -> PathBuf {
+    state.join(format!("{id}.source"))
+}
+
+/// Forgets what a snapshot holds, and of which files it was made. Should something be made of it all
+/// the same, all of it is read.
+fn forget(state: &Path, id: &str) {
+    if let Err(error) = ebs::remove_index(state, id) {
+        tracing::warn!(%id, %error, "its index stays");
+        return;
+    }
+    match std::fs::remove_file(source_path(state, id)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%id, %error, "the state of its source stays");
+        }
+        _ => {}
     }
 }
 

@@ -121,6 +121,10 @@ impl Made {
         match *self {}
     }
 
+    pub(crate) fn settle(&self) {
+        match *self {}
+    }
+
     pub(crate) fn remove(&self) {
         match *self {}
     }

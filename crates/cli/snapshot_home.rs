@@ -63,6 +63,12 @@ pub(crate) struct New<'a> {
     pub(crate) machine: &'a str,
     /// The disk among those of the machine.
     pub(crate) number: &'a str,
+    /// The disk among those of the run: two of them may be of one and the same disk of a machine.
+    #[cfg_attr(
+        not(feature = "aws"),
+        expect(dead_code, reason = "a store needs no name of an upload")
+    )]
+    pub(crate) place: &'a str,
     pub(crate) role: Role,
     pub(crate) parent: Option<&'a Parent>,
     /// Bytes that can differ from the parent's; everything if absent.

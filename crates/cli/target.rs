@@ -95,6 +95,14 @@ impl Output {
         }
     }
 
+    /// The run came to its end, so that the next one goes on from here: what was kept for another
+    /// end is forgotten.
+    pub(crate) fn settle(&self) {
+        if let Self::Ebs(made) = self {
+            made.settle();
+        }
+    }
+
     /// Takes back what was made a moment ago; a snapshot, once nobody else writes to its store.
     pub(crate) fn remove(&self) {
         match self {

@@ -295,6 +295,7 @@ impl ToWrite<'_> {
             device,
             machine,
             number,
+            place: self.number,
             role: Role::Converted,
             parent: parent.as_ref(),
             changed: parent.is_some().then_some(self.changed),

@@ -132,6 +132,7 @@ impl Target {
                     device,
                     machine: &disk.stem,
                     number: "1",
+                    place: "1",
                     role: Role::Copy,
                     parent: None,
                     changed: None,

@@ -129,6 +129,7 @@ fn round(
         }
     }
     set.end()?;
+    report.outputs.iter().for_each(Output::settle);
     render(&report, args.json)
 }
 
@@ -184,6 +185,7 @@ impl Chain<'_> {
                 device: &*device,
                 machine: self.machine,
                 number,
+                place: number,
                 role: Role::Staging,
                 parent: parent.as_ref(),
                 changed: since.ranges(),

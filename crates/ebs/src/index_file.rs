@@ -55,8 +55,12 @@ pub(crate) fn save(dir: &Path, id: &str, index: &Index, blocks: u32) -> Result<(
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)
 }
 
-/// Removes the index of a snapshot that is of no use, if there is one.
-pub(crate) fn remove(dir: &Path, id: &str) -> Result<(), Error> {
+/// Removes the index of a snapshot of which no child will be made, if there is one.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn remove_index(dir: &Path, id: &str) -> Result<(), Error> {
+    crate::info::check_id(id)?;
     let path = path_of(dir, id);
     match std::fs::remove_file(&path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {

@@ -59,7 +59,7 @@ pub use action::Action;
 pub use config::{Config, Credentials, Timeouts};
 pub use connect::Ebs;
 pub use error::Error;
-pub use index_file::{load_index, save_index};
+pub use index_file::{load_index, remove_index, save_index};
 pub use info::{SnapshotInfo, State};
 pub use policy::{Use, iam_policy};
 pub use run::Run;

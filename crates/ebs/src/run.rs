@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -44,18 +44,27 @@ impl Run {
             source,
         };
         std::fs::create_dir_all(dir).map_err(io)?;
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(io)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Busy(path)),
-            Err(error) => return Err(io(error.into())),
-        }
+        let file = loop {
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .map_err(io)?;
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Busy(path)),
+                Err(error) => return Err(io(error.into())),
+            }
+            // A run that ended between the two has removed it: nobody else would see this lock.
+            let own = file.metadata().map_err(io)?;
+            let is_own =
+                |named: std::fs::Metadata| (named.dev(), named.ino()) == (own.dev(), own.ino());
+            if std::fs::metadata(&path).is_ok_and(is_own) {
+                break file;
+            }
+        };
         let mut bytes = Vec::new();
         (&file).take(MAX_FILE).read_to_end(&mut bytes).map_err(io)?;
         // Killed while it was written, it may be of two halves: nothing can be continued then.

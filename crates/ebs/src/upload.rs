@@ -253,7 +253,7 @@ impl Upload<'_> {
         match self.ebs.final_state(id, self.interrupt) {
             Err(error @ Error::SnapshotFailed { .. }) => {
                 // It cannot be mended: the next run begins a new one.
-                index_file::remove(request.journal_dir, id)?;
+                index_file::remove_index(request.journal_dir, id)?;
                 session.journal.remove()?;
                 Err(error)
             }

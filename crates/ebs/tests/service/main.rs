@@ -4,6 +4,7 @@
 mod common;
 mod model;
 mod read;
+mod run;
 mod upload;
 
 use ebs::{Ebs, Parent};
