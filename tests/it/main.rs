@@ -9,8 +9,6 @@ mod deltas;
 mod diff_files;
 #[cfg(feature = "aws")]
 mod ebs;
-#[cfg(feature = "aws")]
-mod ebs_snapshots;
 mod hostile;
 mod images;
 mod packages;

@@ -1,6 +1,6 @@
 //! Looking after snapshots in EBS: `snapshots list`, `show`, `rm` and `gc`, and what IAM has to allow.
 
-use crate::ebs::{Aws, disk, text};
+use super::{Aws, disk, text};
 use crate::support::{Ran, program, qemu_io};
 use fake_aws::Action;
 use serde_json::{Value, json};
