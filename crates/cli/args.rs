@@ -140,11 +140,11 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     /// Take a snapshot of a machine's disks that holds only what changed since the last one
     ///
-    /// The last snapshot of the same machine and disk becomes the parent; blocks of 512 KiB that are
-    /// as it has them are not stored again. Of an image that has got layers above the files which the
-    /// last snapshot was made of, only these layers are read. If nothing changed, there is no new snapshot, and the
-    /// last one stands for the disk. If one disk fails, no new snapshot of the others stays. The
-    /// ids are printed, a line for each disk.
+    /// The last snapshot of the same machine and disk becomes the parent; blocks of 512 KiB that
+    /// are as it has them are not stored again. Of an image that has got layers above the files
+    /// which the last snapshot was made of, only these layers are read. If nothing changed, there
+    /// is no new snapshot, and the last one stands for the disk. If one disk fails, no new snapshot
+    /// of the others stays. The ids are printed, a line for each disk.
     #[command(
         after_help = "Examples:\n  rehost replicate web1.vmdk --to store:/srv/rehost\n  rehost replicate /dev/vg/web1-snap /dev/vg/data-snap --machine web1 --to store:/srv/rehost\n  rehost replicate web1.qcow2 --to store:/srv/rehost --every 3m\n  rehost replicate web1.raw --changed changed.txt --to store:/srv/rehost\n  rehost replicate os.vmdk data.vmdk --machine web1 --to ebs: --max-requests 200\n  rehost replicate web1.qcow2 --bitmap b0 --to store:/srv/rehost && qemu-img bitmap --clear web1.qcow2 b0"
     )]
