@@ -1,1 +1,4 @@
 //! From a blueprint to a running target.
+
+pub mod document;
+pub mod instances;
