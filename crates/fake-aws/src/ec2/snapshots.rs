@@ -1,21 +1,32 @@
 //! DescribeSnapshots and DeleteSnapshot.
 
-use super::filter::matches;
+use super::filter::Filters;
 use super::form::Form;
-use super::page::page;
-use super::refusal::{missing, value};
-use super::xml::element;
-use crate::action::snapshot_id;
+use super::id::Kind;
+use super::page::Page;
+use super::refusal::bad;
+use super::xml::Xml;
 use crate::chance::Setting;
 use crate::clock::iso;
 use crate::error::Refusal;
 use crate::snapshot::{Phase, Snapshot};
 use crate::world::World;
-use hyper::StatusCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) fn describe(world: &World, setting: &Setting, form: &Form) -> Result<String, Refusal> {
+/// What the real service says of snapshots that no volume made.
+const NO_VOLUME: &str = "vol-ffffffff";
+
+/// The snapshot of that id.
+pub(super) fn find(world: &World, id: &str) -> Result<Arc<Snapshot>, Refusal> {
+    Kind::Snapshot.well_formed(id)?;
+    world
+        .snapshot(id)
+        .ok_or_else(|| Kind::Snapshot.not_found(id))
+}
+
+/// DescribeSnapshots
+pub(super) fn describe(world: &World, setting: &Setting, form: &Form) -> Result<Xml, Refusal> {
     let ids = form.list("SnapshotId");
     let lag = Duration::from_millis(setting.faults.describe_lag_ms);
     let visible = |snapshot: &Arc<Snapshot>| snapshot.born.elapsed() >= lag;
@@ -23,193 +34,111 @@ pub(super) fn describe(world: &World, setting: &Setting, form: &Form) -> Result<
         world.snapshots().into_iter().filter(visible).collect()
     } else {
         let find = |id: &&str| {
-            well_formed(id).and_then(|()| {
-                world
-                    .snapshot(id)
-                    .filter(visible)
-                    .ok_or_else(|| no_snapshot(id))
-            })
+            let snapshot = find(world, id)?;
+            if visible(&snapshot) {
+                Ok(snapshot)
+            } else {
+                Err(Kind::Snapshot.not_found(id))
+            }
         };
         ids.iter().map(find).collect::<Result<Vec<_>, _>>()?
     };
-    let owners = form.list("Owner");
-    if !owners.is_empty()
-        && !owners
-            .iter()
-            .any(|owner| *owner == "self" || *owner == world.config.account)
-    {
-        found.clear();
-    }
-    for number in 1..=form.parameters.len() {
-        let Some(name) = form.get(&format!("Filter.{number}.Name")) else {
-            break;
-        };
-        let values = form.list(&format!("Filter.{number}.Value"));
-        if values.is_empty() {
-            return Err(value(format!("the filter {name} has no value")));
+    let account = &world.config.account;
+    // Nothing is shared, so that who may restore a snapshot is its owner.
+    for parameter in ["Owner", "RestorableBy"] {
+        let names = form.list(parameter);
+        if !names.is_empty() && !names.iter().any(|name| *name == "self" || name == account) {
+            found.clear();
         }
-        let filter = Filter::parse(name)?;
-        found.retain(|snapshot| {
-            let has = filter.of(world, snapshot);
-            values.iter().any(|pattern| {
-                has.iter()
-                    .any(|text| matches(pattern.as_bytes(), text.as_bytes()))
-            })
-        });
     }
+    let filters = Filters::parse(
+        form,
+        &[
+            "status",
+            "snapshot-id",
+            "volume-size",
+            "owner-id",
+            "description",
+            "encrypted",
+            "start-time",
+            "progress",
+            "volume-id",
+        ],
+    )?;
+    found.retain(|snapshot| {
+        let tags = snapshot.live(world.minute()).tags.clone();
+        filters.pass(&tags, |name| fact(world, snapshot, name))
+    });
     found.sort_by(|a, b| a.id.cmp(&b.id));
-    let (page, next) = page(world, form, &ids, found)?;
-    let mut body = "<snapshotSet>".to_owned();
-    for snapshot in page {
-        item(world, &snapshot, &mut body);
-    }
-    body.push_str("</snapshotSet>");
-    if let Some(next) = next {
-        element(&mut body, "nextToken", &next);
-    }
-    Ok(body)
+    let page = Page::cut(world, form, !ids.is_empty(), 5, found)?;
+    form.settle()?;
+    Ok(page.answer("snapshotSet", |xml, snapshot| item(world, &snapshot, xml)))
 }
 
-fn item(world: &World, snapshot: &Snapshot, body: &mut String) {
+/// What a filter compares of a snapshot.
+fn fact(world: &World, snapshot: &Snapshot, name: &str) -> Vec<String> {
     let live = snapshot.live(world.minute());
-    body.push_str("<item>");
-    element(body, "snapshotId", &snapshot.id);
-    // What the real service says of snapshots that no volume made.
-    element(body, "volumeId", "vol-ffffffff");
-    element(body, "status", live.phase.status());
+    vec![match name {
+        "status" => live.phase.status().into(),
+        "snapshot-id" => snapshot.id.clone(),
+        "volume-size" => snapshot.origin.volume_size.to_string(),
+        "owner-id" => world.config.account.clone(),
+        "description" => snapshot.origin.description.clone().unwrap_or_default(),
+        "encrypted" => snapshot.origin.key.is_some().to_string(),
+        "start-time" => iso(snapshot.start_time),
+        "progress" => progress(&live.phase).into(),
+        "volume-id" => NO_VOLUME.into(),
+        _ => return Vec::new(),
+    }]
+}
+
+fn progress(phase: &Phase) -> &'static str {
+    if *phase == Phase::Completed {
+        "100%"
+    } else {
+        "0%"
+    }
+}
+
+fn item(world: &World, snapshot: &Snapshot, xml: &mut Xml) {
+    let live = snapshot.live(world.minute());
+    let origin = &snapshot.origin;
+    xml.text("snapshotId", &snapshot.id);
+    xml.text("volumeId", NO_VOLUME);
+    xml.text("status", live.phase.status());
     if let Phase::Error(why) = &live.phase {
-        element(body, "statusMessage", why);
+        xml.text("statusMessage", why);
     }
-    element(body, "startTime", &iso(snapshot.start_time));
-    element(
-        body,
-        "progress",
-        if live.phase == Phase::Completed {
-            "100%"
-        } else {
-            "0%"
-        },
-    );
-    element(body, "ownerId", &world.config.account);
-    element(body, "volumeSize", &snapshot.origin.volume_size.to_string());
-    element(
-        body,
+    xml.text("startTime", iso(snapshot.start_time));
+    xml.text("progress", progress(&live.phase));
+    xml.text("ownerId", &world.config.account);
+    xml.text("volumeSize", origin.volume_size);
+    xml.text(
         "description",
-        snapshot.origin.description.as_deref().unwrap_or_default(),
+        origin.description.as_deref().unwrap_or_default(),
     );
-    element(
-        body,
-        "encrypted",
-        if snapshot.origin.key.is_some() {
-            "true"
-        } else {
-            "false"
-        },
-    );
-    if let Some(key) = &snapshot.origin.key {
-        element(body, "kmsKeyId", key);
-        element(body, "sseType", "sse-kms");
+    xml.text("encrypted", origin.key.is_some());
+    if let Some(key) = &origin.key {
+        xml.text("kmsKeyId", key);
+        xml.text("sseType", "sse-kms");
     }
-    element(body, "storageTier", "standard");
-    if !live.tags.is_empty() {
-        body.push_str("<tagSet>");
-        for (key, value) in &live.tags {
-            body.push_str("<item>");
-            element(body, "key", key);
-            element(body, "value", value);
-            body.push_str("</item>");
-        }
-        body.push_str("</tagSet>");
+    xml.text("storageTier", "standard");
+    xml.tags(&live.tags);
+}
+
+/// DeleteSnapshot: not while an image needs it; children keep what they inherit, and so do volumes.
+pub(super) fn delete(world: &World, form: &Form) -> Result<Xml, Refusal> {
+    let id = form.whole().needed("SnapshotId")?;
+    let cloud = world.cloud();
+    find(world, id)?;
+    if let Some(image) = cloud.image_of_snapshot(id) {
+        let message = format!("The snapshot {id} is currently in use by {}", image.id);
+        return Err(bad("InvalidSnapshot.InUse", message));
     }
-    body.push_str("</item>");
-}
-
-pub(super) fn delete(world: &World, form: &Form) -> Result<String, Refusal> {
-    let id = form
-        .get("SnapshotId")
-        .ok_or_else(|| missing("snapshotId"))?;
-    well_formed(id)?;
-    // Children keep what they inherit, as in the real service.
-    world.remove(id).ok_or_else(|| no_snapshot(id))?;
-    Ok("<return>true</return>".into())
-}
-
-/// A filter of DescribeSnapshots.
-#[derive(Debug)]
-enum Filter {
-    Tag(String),
-    TagKey,
-    Status,
-    SnapshotId,
-    VolumeSize,
-    OwnerId,
-    Description,
-    Encrypted,
-    StartTime,
-    Progress,
-    VolumeId,
-}
-
-impl Filter {
-    fn parse(name: &str) -> Result<Filter, Refusal> {
-        Ok(match name {
-            "tag-key" => Filter::TagKey,
-            "status" => Filter::Status,
-            "snapshot-id" => Filter::SnapshotId,
-            "volume-size" => Filter::VolumeSize,
-            "owner-id" => Filter::OwnerId,
-            "description" => Filter::Description,
-            "encrypted" => Filter::Encrypted,
-            "start-time" => Filter::StartTime,
-            "progress" => Filter::Progress,
-            "volume-id" => Filter::VolumeId,
-            _ => match name.strip_prefix("tag:") {
-                Some(key) if !key.is_empty() => Filter::Tag(key.to_owned()),
-                _ => return Err(value(format!("The filter '{name}' is invalid"))),
-            },
-        })
-    }
-
-    /// What the filter compares of a snapshot.
-    fn of(&self, world: &World, snapshot: &Snapshot) -> Vec<String> {
-        let live = snapshot.live(world.minute());
-        match self {
-            Filter::Tag(key) => live.tags.get(key).cloned().into_iter().collect(),
-            Filter::TagKey => live.tags.keys().cloned().collect(),
-            Filter::Status => vec![live.phase.status().into()],
-            Filter::SnapshotId => vec![snapshot.id.clone()],
-            Filter::VolumeSize => vec![snapshot.origin.volume_size.to_string()],
-            Filter::OwnerId => vec![world.config.account.clone()],
-            Filter::Description => vec![snapshot.origin.description.clone().unwrap_or_default()],
-            Filter::Encrypted => vec![snapshot.origin.key.is_some().to_string()],
-            Filter::StartTime => vec![iso(snapshot.start_time)],
-            Filter::Progress => {
-                vec![
-                    if live.phase == Phase::Completed {
-                        "100%"
-                    } else {
-                        "0%"
-                    }
-                    .into(),
-                ]
-            }
-            Filter::VolumeId => vec!["vol-ffffffff".into()],
-        }
-    }
-}
-
-pub(super) fn well_formed(id: &str) -> Result<(), Refusal> {
-    snapshot_id(id).map(|_| ()).map_err(|_| {
-        let message = format!("Invalid id: \"{id}\" (expecting \"snap-...\")");
-        Refusal::new(
-            StatusCode::BAD_REQUEST,
-            "InvalidSnapshotID.Malformed",
-            message,
-        )
-    })
-}
-
-pub(super) fn no_snapshot(id: &str) -> Refusal {
-    let message = format!("The snapshot '{id}' does not exist.");
-    Refusal::new(StatusCode::BAD_REQUEST, "InvalidSnapshot.NotFound", message)
+    form.settle()?;
+    // Another request may have been quicker.
+    world
+        .remove(id)
+        .ok_or_else(|| Kind::Snapshot.not_found(id))?;
+    Ok(Xml::done())
 }
