@@ -2,6 +2,7 @@
 
 mod aws;
 mod images;
+mod launch;
 mod snapshots;
 
 pub(crate) use aws::{AwsArgs, UploadArgs};
@@ -9,6 +10,7 @@ pub(crate) use images::{
     Codec, CompareArgs, CopyArgs, DiskArgs, FormatArgs, InfoArgs, MapArgs, PairArgs, Subformat,
     ToFormat,
 };
+pub(crate) use launch::{AccelArg, FirmwareArg, LaunchArgs, LocalArgs, NicArg};
 pub(crate) use snapshots::{DiffArgs, IamPolicyArgs, PolicyFor, ReplicateArgs, SnapshotsCommand};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -49,6 +51,7 @@ Examples:
   rehost replicate web1.vmdk --to store:/srv/rehost     keep what changed since the last time
   rehost replicate web1.vmdk --to ebs:   the same, as snapshots in Amazon EBS
   rehost convert ebs:snap-0123456789abcdef0 -o ebs:     convert one of them there
+  rehost launch --local web1.raw         boot a converted machine in QEMU, and see whether it comes up
 
 Exit status:
     0  done; `plan --check`: nothing to change; `compare`: equal
@@ -59,6 +62,7 @@ Exit status:
        copy was made, but not all of the source could be read; `snapshots fsck`: the store is
        damaged
     5  the guest cannot be converted as asked; nothing was written
+    6  `launch`: the target did not come up
   130  interrupted; nothing was published
 
 Environment:
@@ -149,6 +153,18 @@ pub(crate) enum Command {
         after_help = "Examples:\n  rehost replicate web1.vmdk --to store:/srv/rehost\n  rehost replicate /dev/vg/web1-snap /dev/vg/data-snap --machine web1 --to store:/srv/rehost\n  rehost replicate web1.qcow2 --to store:/srv/rehost --every 3m\n  rehost replicate web1.raw --changed changed.txt --to store:/srv/rehost\n  rehost replicate os.vmdk data.vmdk --machine web1 --to ebs: --max-requests 200\n  rehost replicate web1.qcow2 --bitmap b0 --to store:/srv/rehost && qemu-img bitmap --clear web1.qcow2 b0"
     )]
     Replicate(ReplicateArgs),
+    /// Boot a converted machine and say whether it comes up
+    ///
+    /// The disks boot in QEMU on this machine, on hardware as near to an EC2 instance as QEMU has it:
+    /// NVMe, an empty UEFI variable store or a BIOS, a serial console. A login prompt or systemd's
+    /// multi-user target means that the target came up; a panic, an emergency shell or a boot loader
+    /// without anything to boot, that it did not. Neither the disks nor anything on a network is
+    /// changed: the target reaches nobody, and what it writes goes away with it. The path of the
+    /// console's log is printed.
+    #[command(
+        after_help = "Examples:\n  rehost launch --local web1.raw\n  rehost launch --local store:/srv/rehost#snap-0123456789abcdef0 --firmware uefi --memory 4G\n  rehost launch --local os.qcow2 data.qcow2 --marker 'web1 is ready' --timeout 10m\n  rehost launch --local web1.raw --json | jq -e '.verdict == \"came-up\"'\n  rehost launch --local web1.raw --keep targets/web1\n\nExit status: 0 it came up, 6 it did not, others as for every command."
+    )]
+    Launch(LaunchArgs),
     /// Look at the snapshots of a store, remove and check them
     #[command(subcommand)]
     Snapshots(SnapshotsCommand),

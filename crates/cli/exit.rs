@@ -11,6 +11,8 @@ use std::process::ExitCode;
 pub(crate) const DIFFERENT: u8 = 3;
 /// The source is damaged or not supported.
 pub(crate) const SOURCE: u8 = 4;
+/// The target did not come up.
+pub(crate) const NOT_UP: u8 = 6;
 /// The user stopped the work.
 pub(crate) const INTERRUPTED: u8 = 130;
 const FAILED: u8 = 1;
@@ -78,7 +80,9 @@ pub(crate) enum Blame {
 fn is_interruption(cause: &(dyn std::error::Error + 'static)) -> bool {
     let image = cause.downcast_ref::<image::Error>();
     let store = cause.downcast_ref::<store::Error>();
+    let launch = cause.downcast_ref::<launch::local::Error>();
     cause.downcast_ref::<Interrupted>().is_some()
+        || matches!(launch, Some(launch::local::Error::Interrupted(_)))
         || matches!(image, Some(image::Error::Interrupted(_)))
         || matches!(store, Some(store::Error::Interrupted(_)))
         || ebs::is_interruption(cause)

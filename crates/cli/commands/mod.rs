@@ -9,6 +9,7 @@ mod diff_files;
 mod iam_policy;
 mod info;
 mod inspect;
+mod launch;
 mod manual;
 mod map;
 mod plan;
@@ -34,6 +35,7 @@ pub(crate) fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
         Command::Compare(args) => compare::run(&args, terminal),
         Command::Diff(args) => diff::run(&args, terminal),
         Command::Replicate(args) => replicate::run(&args, terminal),
+        Command::Launch(args) => launch::run(&args, terminal),
         Command::Snapshots(command) => snapshots::run(&command, terminal),
         Command::IamPolicy(args) => iam_policy::run(&args),
         Command::Rules(args) => rules::run(&args),
