@@ -1,1 +1,3 @@
 //! From a blueprint to a running target.
+
+pub mod shard;
