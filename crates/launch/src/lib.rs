@@ -3,3 +3,4 @@
 pub mod document;
 pub mod instances;
 pub mod local;
+pub mod shard;
