@@ -3,7 +3,7 @@
 //! Every run that does something to a machine can write a [`Report`]: what was found, what was
 //! changed and why, which regions of the disks held data, changed and were uploaded, what was made,
 //! how long it took, and what to check by hand. A report is plain data under a version
-//! ([`API_VERSION`]).
+//! ([`API_VERSION`]); [`Fleet`] merges those of the shards of a fleet.
 //!
 //! No secrets: what only root may read in the guest is told by its size alone, and what looks like
 //! a password or a key is taken out of diffs and of console output (`sensitive`).
@@ -29,6 +29,7 @@ mod checks;
 mod diff;
 mod document;
 mod error;
+mod fleet;
 mod guest_facts;
 mod machine;
 mod moment;
@@ -44,6 +45,7 @@ pub use checks::Check;
 pub use diff::Diff;
 pub use document::{API_VERSION, LARGEST, Outcome, Report, Run, Shard};
 pub use error::Error;
+pub use fleet::{Attempt, Fleet, FleetMachine, Status, Totals};
 pub use guest_facts::{Guest, Kernel, Volume};
 pub use machine::{Finding, Machine, Output, Severity, SourceDisk};
 pub use moment::Moment;

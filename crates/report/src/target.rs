@@ -98,6 +98,7 @@ impl Console {
             _ => 0,
         };
         let tail = String::from_utf8_lossy(tail.get(skipped..).unwrap_or_default());
+        let tail = plain(&tail);
         let tail = if sensitive::holds_key(&tail) {
             "not shown: it holds a private key".to_owned()
         } else {
@@ -111,9 +112,58 @@ impl Console {
     }
 }
 
+/// Text without what steers a terminal: sequences of ECMA-48 that begin with ESC, carriage returns,
+/// and what backspaces and bells leave.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\u{1b}' => match letters.next() {
+                // Colours and movements end with a letter.
+                Some('[') => {
+                    letters.find(|it| ('@'..='~').contains(it) || *it == '\n');
+                }
+                // Titles of windows end with a bell or with ESC and a backslash.
+                Some(']') => {
+                    let end = letters.find(|it| ['\u{7}', '\u{1b}', '\n'].contains(it));
+                    if end == Some('\u{1b}') {
+                        letters.next();
+                    }
+                }
+                Some('(' | ')' | '#') => {
+                    letters.next();
+                }
+                _ => {}
+            },
+            '\r' | '\u{7}' | '\u{8}' | '\0' => {}
+            _ => plain.push(letter),
+        }
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_left_out() {
+        for (raw, expected) in [
+            (
+                "[\u{1b}[0;32m  OK  \u{1b}[0m] Started\r\n",
+                "[  OK  ] Started\n",
+            ),
+            ("\u{1b}[2J\u{1b}[1;1Ha\u{1b}(Bb", "ab"),
+            ("\u{1b}]0;title\u{7}a\u{1b}]0;title\u{1b}\\b", "ab"),
+            ("\u{1b}", ""),
+            ("a\u{1b}[", "a"),
+            ("\u{1b}[31", ""),
+            ("lo\0gin: \u{8}", "login: "),
+        ] {
+            assert_eq!(plain(raw), expected, "{raw:?}");
+        }
+    }
 
     #[test]
     fn the_end_of_a_console_is_kept_without_secrets() {
