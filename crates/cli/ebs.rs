@@ -9,10 +9,10 @@ use crate::exit::Blame;
 use crate::since::Last;
 use crate::snapshot_home::{New, Role};
 use crate::terminal::Terminal;
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result};
 use block::{BlockRead, Extent};
 use ebs::{Config, Ebs, EbsSnapshot, Encryption, SnapshotInfo, UploadRequest, Uploaded, tag};
-pub(crate) use keeping::{abandoned, changed, describe, list, policy, remove};
+pub(crate) use keeping::{abandoned, changed, converted, describe, latest, list, policy, remove};
 use ondisk::Interrupt;
 use serde::Serialize;
 use std::ops::Range;
@@ -266,11 +266,16 @@ impl Home {
     /// What is known about the last snapshot of a disk; of which files it was made, if this host
     /// made it.
     pub(crate) fn last(&self, parent: &Parent) -> Last {
-        let source = std::fs::read_to_string(self.source_path(&parent.info.id)).ok();
         Last {
             disk_size: parent.size,
-            source: source.map(|text| text.trim_end().to_owned()),
+            source: self.source_of(&parent.info.id),
         }
+    }
+
+    /// Of which files a snapshot was made, if this host made it.
+    pub(crate) fn source_of(&self, id: &str) -> Option<String> {
+        let text = std::fs::read_to_string(self.source_path(id)).ok();
+        text.map(|text| text.trim_end().to_owned())
     }
 
     /// Keeps of which files a snapshot was made, beside its index.

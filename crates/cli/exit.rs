@@ -55,6 +55,9 @@ fn status(error: &Error) -> u8 {
         if cause.downcast_ref::<Unconvertible>().is_some() {
             return GUEST;
         }
+        if cause.downcast_ref::<Absent>().is_some() {
+            return NOT_UP;
+        }
         match blame(cause) {
             Blame::Host => return FAILED,
             Blame::Source => return SOURCE,
@@ -139,6 +142,18 @@ impl std::fmt::Display for Kept {
         f.write_str("the snapshots that were printed stay")
     }
 }
+
+/// A target was launched and did not come up.
+#[derive(Debug)]
+pub(crate) struct Absent(pub(crate) String);
+
+impl std::fmt::Display for Absent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the target did not come up: {}", self.0)
+    }
+}
+
+impl std::error::Error for Absent {}
 
 /// The guest is not one that can be converted as asked.
 #[derive(Debug)]

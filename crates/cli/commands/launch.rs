@@ -1,6 +1,6 @@
 //! `rehost launch`
 
-mod local;
+pub(crate) mod local;
 
 use crate::args::LaunchArgs;
 use crate::terminal::Terminal;
