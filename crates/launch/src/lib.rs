@@ -1,4 +1,5 @@
 //! From a blueprint to a running target.
 
+pub mod blueprint;
 pub mod document;
 pub mod instances;
