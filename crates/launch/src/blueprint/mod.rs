@@ -32,6 +32,8 @@ mod check;
 mod cidr;
 mod conversion;
 mod disk;
+mod draft;
+pub mod import;
 mod instance;
 mod launch;
 mod licensing;
@@ -45,6 +47,7 @@ pub use boot::{Boot, BootMode, ImdsSupport, SriovNetSupport, TpmVersion};
 pub use check::{OWN_TAGS, RULES, check_together};
 pub use conversion::{Conversion, NetworkMode, Target};
 pub use disk::{Disk, Role, VolumeType};
+pub use draft::Draft;
 pub use instance::{
     CopyOrigin, CpuCredits, CpuOptions, Fitting, Instance, PlacementGroup, Tenancy, TypeChoice,
 };
