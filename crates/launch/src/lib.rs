@@ -3,8 +3,9 @@
 //! A [project file](project) names the machines of a migration. A machine goes from its first
 //! snapshot over tests to the cutover by its [lifecycle]; where each one is and what was made of it
 //! is kept in [records]. What a target is to be says its blueprint, a [document] like the project
-//! file. [`local`] launches it in QEMU on this host.
+//! file. [`local`] launches it in QEMU on this host, `ec2` on Amazon EC2.
 
+pub mod blueprint;
 pub mod document;
 pub mod instances;
 pub mod lifecycle;
