@@ -26,6 +26,7 @@ mod size;
 mod snapshot_home;
 mod snapshot_name;
 mod source;
+mod source_facts;
 mod table;
 mod target;
 mod terminal;

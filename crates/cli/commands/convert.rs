@@ -12,13 +12,14 @@ use crate::source::Purpose;
 use crate::target::{self, Output};
 use crate::terminal::{Colour, Terminal};
 use crate::write_format::{self, Chosen};
-use crate::{machine, output};
+use crate::{machine, output, source_facts};
 use ::convert::{Because, Conversion, Finding, Options, Severity};
+use ::launch::blueprint::SourceFacts;
 use ::launch::project::Machine;
 use anyhow::{Context, Error, Result, bail};
 use block::BlockRead;
 use fs::Time;
-use guest::{Architecture, Firmware, GuestPath};
+use guest::{Firmware, GuestPath};
 use image::WriteOptions;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -47,19 +48,9 @@ pub(crate) struct Report {
     changes: Vec<ReportedChange>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) outputs: Vec<Output>,
-    /// What the target has to be for the guest, if it was converted.
+    /// What was found about the guest and its disks, if it was converted.
     #[serde(skip)]
-    pub(crate) guest: Option<ConvertedGuest>,
-}
-
-/// What decides on which machines the guest can run.
-pub(crate) struct ConvertedGuest {
-    pub(crate) architecture: Architecture,
-    pub(crate) firmware: Firmware,
-    /// The disk that firmware starts from, from 0.
-    pub(crate) boot_disk: usize,
-    /// Bytes of each disk.
-    pub(crate) disk_sizes: Vec<u64>,
+    pub(crate) source: Option<SourceFacts>,
 }
 
 #[derive(Serialize)]
@@ -395,18 +386,12 @@ fn convert(job: &Job, opened: &Opened, paths: &[PathBuf], run: &Run<'_>) -> Resu
         changes: Vec::new(),
         findings: Vec::new(),
         outputs: Vec::new(),
-        guest: None,
+        source: None,
     };
     let mut converted = true;
     match convert_guest(job, opened, args.source.root.as_deref(), *now) {
         Ok(conversion) => {
-            let disks = opened.machine.disks();
-            report.guest = Some(ConvertedGuest {
-                architecture: conversion.facts.architecture,
-                firmware: conversion.facts.firmware,
-                boot_disk: guest::boot_disk(&opened.machine, conversion.facts.root)?,
-                disk_sizes: disks.iter().map(|disk| disk.overlay.size()).collect(),
-            });
+            report.source = Some(source_facts::of(opened, &conversion.facts));
             report.os = Some(conversion.plan.guest.os);
             report.findings = conversion.plan.findings;
             let changes = conversion.plan.changes.into_iter();

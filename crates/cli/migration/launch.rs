@@ -284,7 +284,7 @@ pub(super) fn convert_latest(
         return Ok(last.clone());
     }
     let report = convert::one(&args, &machine.name, terminal)?;
-    let guest = report.guest.context("the guest was not converted")?;
+    let source = report.source.context("the guest was not converted")?;
     let converted = Converted {
         at: now(),
         from: snapshot.disks,
@@ -294,10 +294,7 @@ pub(super) fn convert_latest(
             .iter()
             .map(|output| migration.argument(&output.line()))
             .collect(),
-        architecture: guest.architecture,
-        firmware: guest.firmware,
-        boot_disk: guest.boot_disk,
-        disk_sizes: guest.disk_sizes,
+        source,
     };
     locked.record.converted = Some(converted.clone());
     locked.record.findings = report

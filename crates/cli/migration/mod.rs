@@ -15,7 +15,9 @@ use crate::args::{
 };
 use crate::locator::{Destination, Source};
 use crate::target::Output;
-use ::launch::document::{self, Problems};
+use ::launch::blueprint::{self, Blueprint};
+use ::launch::document::{self, Problems, Severity};
+use ::launch::instances::Table;
 use ::launch::project::{self, Machine, Project};
 use ::launch::record::Snapshot;
 use ::launch::records::Records;
@@ -235,6 +237,41 @@ impl Migration {
             ..ConvertArgs::default()
         }
     }
+}
+
+/// Reads and checks the blueprint of a machine of a project.
+fn blueprint_of(path: &Path, project: &str, machine: &str, types: &Table) -> Result<Blueprint> {
+    let document = document::load::<Blueprint>(path)?;
+    let context = blueprint::Context {
+        types,
+        source: None,
+    };
+    let mut problems = Blueprint::check(&document, &context);
+    let metadata = &document.value().metadata;
+    if metadata.machine != machine {
+        problems.push(document.problem(
+            "metadata.machine",
+            "other-machine",
+            format!(
+                "it is the blueprint of {:?}, not of {machine:?}",
+                metadata.machine
+            ),
+            "give each machine of the project a blueprint of its own",
+        ));
+    }
+    if let Some(other) = metadata.project.as_ref().filter(|other| *other != project) {
+        problems.push(document.problem(
+            "metadata.project",
+            "other-project",
+            format!("it belongs to the project {other:?}, not to {project:?}"),
+            "leave it out, or write the project's name",
+        ));
+    }
+    problems.retain(|problem| problem.severity == Severity::Error);
+    if problems.is_empty() {
+        return Ok(document.into_value());
+    }
+    Err(Problems::in_file(path, problems).into())
 }
 
 /// Seconds since 1970.

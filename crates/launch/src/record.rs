@@ -1,7 +1,7 @@
 //! What is known about a machine of a project: where it is, and what was made of it.
 
+use crate::blueprint::SourceFacts;
 use crate::lifecycle::{Kind, State};
-use guest::{Architecture, Firmware};
 use serde::{Deserialize, Serialize};
 
 /// What is known about a machine. Its file is only a memory: what it says about snapshots and targets
@@ -94,14 +94,8 @@ pub struct Converted {
     pub by: String,
     /// The snapshots that it made, as [`Snapshot::disks`].
     pub disks: Vec<String>,
-    /// What the guest's programs are compiled for.
-    pub architecture: Architecture,
-    /// The kinds of firmware that can boot the disks.
-    pub firmware: Firmware,
-    /// The disk that firmware starts from, from 0.
-    pub boot_disk: usize,
-    /// Bytes of each disk.
-    pub disk_sizes: Vec<u64>,
+    /// What was found about the guest and its disks.
+    pub source: SourceFacts,
 }
 
 /// A launch that came to an end.
