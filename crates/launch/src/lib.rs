@@ -1,5 +1,6 @@
 //! From a blueprint to a running target.
 
+pub mod blueprint;
 pub mod document;
 pub mod instances;
 pub mod local;
