@@ -6,7 +6,10 @@
 //! file. [`local`] launches it in QEMU on this host, `ec2` on Amazon EC2.
 
 pub mod blueprint;
+mod console;
 pub mod document;
+#[cfg(feature = "ec2")]
+pub mod ec2;
 pub mod instances;
 pub mod lifecycle;
 pub mod local;

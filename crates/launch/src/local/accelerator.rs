@@ -5,10 +5,10 @@
 //! the target's own kernel: without an initramfs and a disk, it must get as far as its panic over
 //! the missing root file system, which takes a second or two.
 
-use super::console::Lines;
 use super::process::Process;
 use super::qemu::Qemu;
 use super::{Architecture, Error};
+use crate::console::Lines;
 use ondisk::Interrupt;
 use serde::Serialize;
 use std::ffi::OsString;

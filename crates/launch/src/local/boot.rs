@@ -2,7 +2,6 @@
 
 use super::accelerator;
 use super::arguments::{Machine, serial};
-use super::console::Lines;
 use super::firmware;
 use super::hardware::Host;
 use super::judge::{Judge, Sign};
@@ -11,6 +10,7 @@ use super::qemu::Qemu;
 use super::qmp::{Event, Qmp};
 use super::screen;
 use super::{Accel, Architecture, Error, Firmware, Hardware, Outcome, Verdict, Volume};
+use crate::console::Lines;
 use ondisk::{Interrupt, Progress, Task, Unit};
 use serde_json::json;
 use std::collections::VecDeque;

@@ -36,7 +36,6 @@
 mod accelerator;
 mod arguments;
 mod boot;
-mod console;
 mod error;
 mod firmware;
 mod hardware;

@@ -9,7 +9,7 @@ const MAX_SEQUENCE: usize = 256;
 
 /// Makes lines of a stream of bytes.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     line: Vec<u8>,
     state: State,
 }
@@ -31,7 +31,7 @@ enum State {
 impl Lines {
     /// Takes bytes and gives the lines that end in them. Empty ones are left out, and a carriage
     /// return ends a line as well: what overwrites a line in a terminal is another one here.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
         for byte in bytes {
             self.take(*byte, &mut lines);
@@ -40,7 +40,7 @@ impl Lines {
     }
 
     /// The line that has not ended yet: a prompt never does.
-    pub(super) fn rest(&self) -> String {
+    pub(crate) fn rest(&self) -> String {
         text(&self.line)
     }
 
