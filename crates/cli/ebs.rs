@@ -123,10 +123,14 @@ fn connected(args: &AwsArgs) -> Result<Connected> {
         ca_bundle: args.ca_bundle.clone(),
         ..aws::Config::default()
     };
+    let usual = Config::default();
+    let max_concurrency = args.concurrency.unwrap_or(usual.max_concurrency);
     let limits = Config {
+        max_concurrency,
+        min_concurrency: usual.min_concurrency.min(max_concurrency),
         max_mbps: args.max_mbps,
         max_requests_per_second: args.max_requests,
-        ..Config::default()
+        ..usual
     };
     let aws = aws::Connection::open(&account).context("cannot use AWS")?;
     let ebs = Ebs::new(aws.clone(), &limits).context("cannot use EBS")?;
@@ -378,11 +382,11 @@ impl Home {
             role: role_of(new.role),
             identity: &identity,
             encryption,
-            zero_fill: !self.upload.no_zero_fill,
+            zero_fill: !self.upload.no_zero_fill && !self.upload.blueprint_no_zero_fill,
             changed: changed.as_deref(),
             only_if_changed: new.only_if_changed,
             journal_dir: &self.state,
-            timeout_minutes: TIMEOUT_MINUTES,
+            timeout_minutes: self.upload.timeout_minutes.unwrap_or(TIMEOUT_MINUTES),
         };
         let (progress, interrupt) = (&*terminal.progress, &terminal.interrupt);
         let uploaded = self.ebs.upload(&request, progress, interrupt)?;

@@ -12,6 +12,8 @@ mod ebs;
 mod hostile;
 mod images;
 mod local_target;
+#[cfg(feature = "aws")]
+mod migration;
 mod packages;
 mod several_disks;
 mod snapshots;

@@ -2,7 +2,7 @@
 
 use super::options;
 use crate::args::{ConvertArgs, ProjectArgs};
-use crate::blueprint::{Blueprint, BootMode};
+use crate::blueprint;
 use crate::exit::Unconvertible;
 use crate::locator::{Destination, Source};
 use crate::machine::Opened;
@@ -21,6 +21,7 @@ use block::BlockRead;
 use fs::Time;
 use guest::{Firmware, GuestPath};
 use image::WriteOptions;
+use launch::blueprint::{Blueprint, BootMode};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -37,7 +38,7 @@ struct Job {
     machine: String,
     images: Vec<String>,
     options: Options,
-    boot: BootMode,
+    blueprint: Option<Blueprint>,
 }
 
 /// What became of a machine.
@@ -59,12 +60,13 @@ struct ReportedChange {
     because: Vec<Because>,
 }
 
-pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
+pub(super) fn run(args: ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
     if let Some(project) = args.project.required(&args.source.aws) {
-        return of_project(args, &project, terminal);
+        return of_project(&args, &project, terminal);
     }
+    let json = args.json;
     let (reports, failed) = convert_all(args, terminal)?;
-    render(&reports, args.json, terminal)?;
+    render(&reports, json, terminal)?;
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
@@ -90,7 +92,7 @@ fn of_project(args: &ConvertArgs, project: &ProjectArgs, terminal: &Terminal) ->
 }
 
 /// Converts the disks of one machine into snapshots.
-pub(crate) fn one(args: &ConvertArgs, machine: &str, terminal: &Terminal) -> Result<Report> {
+pub(crate) fn one(args: ConvertArgs, machine: &str, terminal: &Terminal) -> Result<Report> {
     let (reports, failed) = convert_all(args, terminal)?;
     match (failed, reports.into_iter().next()) {
         (Some(error), _) => Err(error),
@@ -110,9 +112,9 @@ pub(crate) fn digest(args: &ConvertArgs) -> Result<String> {
 }
 
 /// Converts every machine that can be; the first failure comes beside what was made.
-fn convert_all(args: &ConvertArgs, terminal: &Terminal) -> Result<(Vec<Report>, Option<Error>)> {
+fn convert_all(mut args: ConvertArgs, terminal: &Terminal) -> Result<(Vec<Report>, Option<Error>)> {
     let now = source_date_epoch()?;
-    let jobs = jobs(args)?;
+    let jobs = jobs(&args)?;
     let destination = match &args.output {
         Some(text) => Destination::parse(text)?,
         None => Destination::Store(
@@ -121,6 +123,10 @@ fn convert_all(args: &ConvertArgs, terminal: &Terminal) -> Result<(Vec<Report>, 
                 .into(),
         ),
     };
+    let blueprints = jobs.iter().filter_map(|job| job.blueprint.as_ref());
+    let (aws, upload) = (&mut args.source.aws, &mut args.upload);
+    blueprint::complete(blueprints, aws, upload, &destination)?;
+    let args = &args;
     let purpose = Purpose::to_copy(args.no_verify);
     let opened = jobs
         .iter()
@@ -178,7 +184,7 @@ fn jobs(args: &ConvertArgs) -> Result<Vec<Job>> {
             machine: machine_of(image),
             images: vec![image.clone()],
             options: options(&args.rules, None),
-            boot: BootMode::Auto,
+            blueprint: None,
         };
         return Ok(args.images.iter().map(job).collect());
     }
@@ -190,7 +196,7 @@ fn jobs(args: &ConvertArgs) -> Result<Vec<Job>> {
             name,
             images,
             options,
-            boot: BootMode::Auto,
+            blueprint: None,
         }]);
     }
     if !args.images.is_empty() && args.rules.blueprint.len() > 1 {
@@ -198,10 +204,11 @@ fn jobs(args: &ConvertArgs) -> Result<Vec<Job>> {
     }
     let mut jobs = Vec::new();
     for path in &args.rules.blueprint {
-        let blueprint = Blueprint::read(path)?;
+        let loaded = blueprint::load(path)?;
+        let blueprint = loaded.blueprint;
         let mut images = args.images.clone();
         if images.is_empty() {
-            images.extend(blueprint.disks.iter().map(|disk| disk.source.clone()));
+            images = loaded.images;
         }
         if images.is_empty() {
             bail!("{} names no disks, and no IMAGE is given", path.display());
@@ -211,7 +218,7 @@ fn jobs(args: &ConvertArgs) -> Result<Vec<Job>> {
             machine: blueprint.metadata.machine.clone(),
             images,
             options: options(&args.rules, Some(&blueprint)),
-            boot: blueprint.boot.mode,
+            blueprint: Some(blueprint),
         });
     }
     Ok(jobs)
@@ -467,17 +474,17 @@ fn convert_guest(
     let root = opened.root(root)?;
     let mut conversion = ::convert::convert(&opened.machine, root, &job.options, now)?;
     let firmware = conversion.facts.firmware;
-    let boots = match job.boot {
+    let blueprint = job.blueprint.as_ref();
+    let mode = blueprint.map_or(BootMode::Auto, |blueprint| blueprint.boot.mode);
+    let boots = match mode {
         BootMode::Auto => true,
         BootMode::LegacyBios => firmware != Firmware::Uefi,
         BootMode::Uefi => firmware != Firmware::Bios,
         BootMode::UefiPreferred => firmware == Firmware::Both,
     };
     if !boots {
-        let text = format!(
-            "the blueprint wants boot mode {:?}, but the disks boot with {firmware:?}",
-            job.boot
-        );
+        let text =
+            format!("the blueprint wants boot mode {mode:?}, but the disks boot with {firmware:?}");
         let rule = "blueprint".to_owned();
         conversion.plan.findings.push(Finding {
             severity: Severity::Problem,

@@ -18,7 +18,7 @@ use crate::args::{
 };
 use crate::locator::{Destination, Source};
 use crate::target::Output;
-use ::launch::blueprint::{self, Blueprint};
+use ::launch::blueprint::{self, Blueprint, BootMode};
 use ::launch::document::{self, Problems, Severity};
 use ::launch::instances::Table;
 use ::launch::project::{self, Machine, Project};
@@ -172,23 +172,14 @@ impl Migration {
     }
 
     /// What starts the machine, as its blueprint says.
-    fn boot_mode(&self, machine: &Machine) -> Result<crate::blueprint::BootMode> {
-        use crate::blueprint::BootMode;
+    fn boot_mode(&self, machine: &Machine) -> Result<BootMode> {
         let Some(path) = self.blueprint(machine) else {
             return Ok(BootMode::Auto);
         };
         let (project, types) = (&self.project.metadata.name, Table::built_in());
-        Ok(
-            match blueprint_of(&path, project, &machine.name, types)?
-                .boot
-                .mode
-            {
-                blueprint::BootMode::Auto => BootMode::Auto,
-                blueprint::BootMode::LegacyBios => BootMode::LegacyBios,
-                blueprint::BootMode::Uefi => BootMode::Uefi,
-                blueprint::BootMode::UefiPreferred => BootMode::UefiPreferred,
-            },
-        )
+        Ok(blueprint_of(&path, project, &machine.name, types)?
+            .boot
+            .mode)
     }
 
     /// The machine's disks as arguments of commands.
@@ -224,6 +215,8 @@ impl Migration {
             tag: replication.tags.into_iter().collect(),
             no_zero_fill: replication.zero_fill == Some(false),
             state: None,
+            blueprint_no_zero_fill: false,
+            timeout_minutes: None,
             project: self.project.metadata.name.clone(),
         }
     }

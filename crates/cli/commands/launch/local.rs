@@ -1,7 +1,7 @@
 //! `rehost launch --local`
 
 use crate::args::{AccelArg, FirmwareArg, LaunchArgs, LocalArgs, NicArg, SourceArgs};
-use crate::blueprint::{Blueprint, BootMode};
+use crate::blueprint;
 use crate::exit::NOT_UP;
 use crate::machine::{self, Opened};
 use crate::snapshot_home::Snapshot;
@@ -10,6 +10,7 @@ use crate::terminal::{Colour, Terminal};
 use crate::{output, target};
 use anyhow::{Context, Result, bail};
 use guest::{Facts, Guest};
+use launch::blueprint::BootMode;
 use launch::local::{
     Accel, Architecture, Firmware, Hardware, Nic, Options, Outcome, Source, Target,
 };
@@ -17,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub(super) fn run(args: &LaunchArgs, terminal: &Terminal) -> Result<ExitCode> {
-    let blueprint = args.blueprint.as_deref().map(Blueprint::read).transpose()?;
+    let blueprint = args.blueprint.as_deref().map(blueprint::load).transpose()?;
+    let blueprint = blueprint.map(|loaded| loaded.blueprint);
     let boot = blueprint.as_ref().map_or(BootMode::Auto, |b| b.boot.mode);
     let opened = machine::open(&args.images, &args.source, Purpose::Copy, terminal)?;
     let name = match blueprint {

@@ -1,0 +1,58 @@
+//! What `rehost status` tells, and a project file that is wrong.
+
+use super::Site;
+
+#[test]
+fn status_tells_how_much_can_have_changed() {
+    let site = Site::new();
+    let status = site.json(&["status", "web1"]);
+    assert_eq!(status[0]["behind"]["known"], "unknown");
+    crate::deltas::settle();
+    site.run(&["replicate", "--project", "rehost.yaml", "web1"])
+        .ok();
+    let status = site.json(&["status", "web1"]);
+    assert_eq!(status[0]["behind"]["known"], "at-most", "{status}");
+    assert_eq!(status[0]["behind"]["bytes"], 0);
+    crate::deltas::settle();
+    site.write_to("web1.raw", 3);
+    let status = site.json(&["status", "web1"]);
+    assert_eq!(status[0]["behind"]["known"], "unknown", "{status}");
+    let table = site.run(&["status"]).ok();
+    let lines: Vec<_> = table.lines().collect();
+    assert!(lines[0].starts_with("MACHINE"), "{table}");
+    assert!(
+        lines[1].starts_with("web1") && lines[1].contains("ready"),
+        "{table}"
+    );
+    assert!(
+        lines[2].starts_with("db1") && lines[2].contains("new"),
+        "{table}"
+    );
+}
+
+#[test]
+fn all_that_is_wrong_with_a_project_file_is_told_at_once() {
+    let site = Site::new();
+    site.write(
+        "rehost.yaml",
+        "metadata: {name: shop}\nstore: 's3:x'\nmachines:\n- {name: a, sources: [a.raw]}\n\
+         - {name: a, sources: [b.raw]}\n",
+    );
+    let refused = site.run(&["status"]);
+    let refused = refused.failed(1);
+    for said in ["rehost.yaml:2:", "store", "rehost.yaml:5:", "already"] {
+        assert!(refused.contains(said), "{said}: {refused}");
+    }
+    site.write(
+        "rehost.yaml",
+        "metadata: {name: shop}\nstore: 'ebs:'\nmachine: []\nmachines: []\n",
+    );
+    let refused = site.run(&["test"]);
+    assert!(refused.stderr.contains("machine"), "{}", refused.stderr);
+    let unknown = Site::new().run(&["test", "web2"]);
+    assert!(
+        unknown.stderr.contains("no machine \"web2\""),
+        "{}",
+        unknown.stderr
+    );
+}
