@@ -1,10 +1,12 @@
 //! The command line.
 
 mod aws;
+mod blueprint;
 mod images;
 mod snapshots;
 
 pub(crate) use aws::{AwsArgs, UploadArgs};
+pub(crate) use blueprint::{BlueprintCommand, CheckArgs, ImportArgs, NewArgs};
 pub(crate) use images::{
     Codec, CompareArgs, CopyArgs, DiskArgs, FormatArgs, InfoArgs, MapArgs, PairArgs, Subformat,
     ToFormat,
@@ -46,6 +48,7 @@ Examples:
   rehost convert a.vmdk b.vmdk           convert a machine of two disks into the local store
   rehost convert --each *.vmdk -o out/   convert several machines of one disk each
   rehost copy web1.vmdk web1.qcow2       the same disk in another format
+  rehost blueprint new web1.vmdk -o web1.yaml   draft what the target is to be
   rehost replicate web1.vmdk --to store:/srv/rehost     keep what changed since the last time
   rehost replicate web1.vmdk --to ebs:   the same, as snapshots in Amazon EBS
   rehost convert ebs:snap-0123456789abcdef0 -o ebs:     convert one of them there
@@ -54,7 +57,8 @@ Exit status:
     0  done; `plan --check`: nothing to change; `compare`: equal
     1  failed: a file or the host did not do what was asked
     2  the command line is not understood
-    3  `plan --check`: there are changes to make; `compare`: the disks differ
+    3  `plan --check`: there are changes to make; `compare`: the disks differ; `blueprint
+       check`: there are errors
     4  the source is damaged, or holds something that is not supported; `copy --salvage`: the
        copy was made, but not all of the source could be read; `snapshots fsck`: the store is
        damaged
@@ -95,7 +99,10 @@ pub(crate) enum Command {
     #[command(
         after_help = "Examples:\n  rehost convert web1.vmdk -o web1.qcow2\n  rehost convert --target nitro --network preserve web1.vmdk -o web1.raw\n  rehost convert os.vmdk data.vmdk -o web1/\n  rehost convert --blueprint web1.yaml -o store:/srv/rehost\n  rehost convert ebs:snap-0123456789abcdef0 -o ebs: --region eu-west-1"
     )]
-    Convert(ConvertArgs),
+    Convert(Box<ConvertArgs>),
+    /// Draft, check and import blueprints: what the targets of machines are to be
+    #[command(subcommand)]
+    Blueprint(BlueprintCommand),
     /// Copy a disk into another file, format, block device or store
     ///
     /// The content of the disk stays the same; nothing is converted. The copy appears under its name
@@ -225,7 +232,7 @@ pub(crate) struct RuleArgs {
     /// Put network drivers into the initramfs too
     #[arg(long)]
     pub(crate) initramfs_network: bool,
-    /// Take the machine's name, target, firmware and disks from this YAML file
+    /// Take the machine's name, target, firmware and disks from this blueprint (YAML or JSON)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) blueprint: Vec<PathBuf>,
 }

@@ -1,124 +1,93 @@
-//! What a blueprint says about the conversion of a machine.
-//!
-//! The fields about the instance itself (type, subnet, addresses…) come with launching; a field
-//! that is not known here is refused, not ignored.
+//! Blueprints as files: where the images are that they name, and what they say beside options.
 
-use crate::locator::Source;
-use anyhow::{Context, Result, bail};
-use convert::{NetworkMode, Options, Target};
-use serde::Deserialize;
+use crate::args::{AwsArgs, UploadArgs};
+use crate::locator::{Destination, Source};
+use anyhow::{Context as _, Result, anyhow, bail};
+use launch::blueprint::{Blueprint, Context};
+use launch::document::{self, Document, Problems, Severity};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What the target is to be, as far as a conversion needs it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Blueprint {
-    /// `rehost/v1`, if it is said.
-    pub(crate) api_version: Option<String>,
-    /// `Blueprint`, if it is said.
-    pub(crate) kind: Option<String>,
-    pub(crate) metadata: Metadata,
-    #[serde(default)]
-    pub(crate) boot: Boot,
-    #[serde(default)]
-    pub(crate) conversion: Conversion,
-    #[serde(default)]
-    pub(crate) disks: Vec<Disk>,
+/// A blueprint that can be used.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) blueprint: Blueprint,
+    /// The images that it names, as the command line would.
+    pub(crate) images: Vec<String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Metadata {
-    /// The machine's name: letters, digits, `.`, `_` and `-`, at most 64.
-    pub(crate) machine: String,
+/// Reads a blueprint for a conversion.
+pub(crate) fn load(path: &Path) -> Result<Loaded> {
+    let cannot = || format!("cannot use the blueprint {}", path.display());
+    let document: Document<Blueprint> = document::load(path).with_context(cannot)?;
+    let mut problems = Blueprint::check(&document, &Context::default());
+    // The table of types may be older than the type, and a conversion does not need it.
+    problems.retain(|problem| {
+        problem.severity == Severity::Error && problem.rule != "instance-type-unknown"
+    });
+    if !problems.is_empty() {
+        return Err(anyhow!(Problems::in_file(path, problems))).with_context(cannot);
+    }
+    Ok(Loaded {
+        images: images(path, document.value()),
+        blueprint: document.into_value(),
+    })
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Boot {
-    #[serde(default)]
-    pub(crate) mode: BootMode,
-}
-
-/// How the instance starts, in EC2's words.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum BootMode {
-    /// As the source did.
-    #[default]
-    Auto,
-    LegacyBios,
-    Uefi,
-    UefiPreferred,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Conversion {
-    pub(crate) target: Option<Target>,
-    pub(crate) network: Option<NetworkMode>,
-    #[serde(default)]
-    pub(crate) skip: Vec<String>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Disk {
-    /// The image, by a path from the blueprint's directory, or a snapshot as on the command line.
-    pub(crate) source: String,
-}
-
-impl Blueprint {
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the blueprint {}", path.display()))?;
-        let mut blueprint =
-            Self::parse(&text).with_context(|| format!("in the blueprint {}", path.display()))?;
-        let dir = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-        for disk in &mut blueprint.disks {
+/// The images that a blueprint names: relative paths are meant from its own directory.
+pub(crate) fn images(path: &Path, blueprint: &Blueprint) -> Vec<String> {
+    let dir = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+    let sources = blueprint
+        .disks
+        .iter()
+        .filter_map(|disk| disk.source.as_ref());
+    sources
+        .map(|source| match Source::parse(source) {
+            Ok(Source::File(file)) => dir.join(file).to_string_lossy().into_owned(),
             // What cannot be understood is told when it is opened.
-            if matches!(Source::parse(&disk.source), Ok(Source::File(_))) {
-                disk.source = dir.join(&disk.source).to_string_lossy().into_owned();
-            }
-        }
-        Ok(blueprint)
-    }
+            _ => source.clone(),
+        })
+        .collect()
+}
 
-    fn parse(text: &str) -> Result<Self> {
-        let blueprint: Self = serde_saphyr::from_str(text)?;
-        if blueprint
-            .api_version
-            .as_deref()
-            .is_some_and(|version| version != "rehost/v1")
-        {
-            bail!("apiVersion must be rehost/v1");
-        }
-        if blueprint
-            .kind
-            .as_deref()
-            .is_some_and(|kind| kind != "Blueprint")
-        {
-            bail!("kind must be Blueprint");
-        }
-        let name = &blueprint.metadata.machine;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.bytes().all(plain) {
-            bail!(
-                "metadata.machine must be 1 to 64 letters, digits, '.', '_' or '-', not {name:?}"
-            );
-        }
-        Ok(blueprint)
+/// Fills in what the command line left open about uploads, and the region. Limits are those of the
+/// whole process, so of several blueprints the lowest counts.
+pub(crate) fn complete<'a>(
+    blueprints: impl IntoIterator<Item = &'a Blueprint>,
+    aws: &mut AwsArgs,
+    upload: &mut UploadArgs,
+    destination: &Destination,
+) -> Result<()> {
+    let (mut requests, mut mbps) = (None, None);
+    let mut regions = BTreeSet::new();
+    for blueprint in blueprints {
+        let wanted = &blueprint.upload;
+        requests = lowest(requests, wanted.max_requests_per_second);
+        mbps = lowest(mbps, wanted.bandwidth_mbps);
+        aws.concurrency = lowest(aws.concurrency, wanted.concurrency);
+        upload.timeout_minutes = lowest(upload.timeout_minutes, wanted.timeout_minutes);
+        upload.blueprint_no_zero_fill |= wanted.zero_fill == Some(false);
+        regions.extend(blueprint.region.as_deref());
     }
+    aws.max_requests = aws.max_requests.or(requests.map(f64::from));
+    aws.max_mbps = aws.max_mbps.or(mbps.map(f64::from));
+    let mut regions = regions.into_iter();
+    match (regions.next(), regions.next()) {
+        _ if aws.region.is_some() => {}
+        (Some(one), Some(other)) if *destination == Destination::Ebs => bail!(
+            "the blueprints are for {one} and for {other}; convert those of one region at a time, or \
+             give --region"
+        ),
+        (Some(region), None) => aws.region = Some(region.to_owned()),
+        _ => {}
+    }
+    Ok(())
+}
 
-    /// Fills in what the command line left open.
-    pub(crate) fn complete(&self, options: &mut Options, target: bool, network: bool) {
-        if let (false, Some(wanted)) = (target, self.conversion.target) {
-            options.target = wanted;
-        }
-        if let (false, Some(wanted)) = (network, self.conversion.network) {
-            options.network = wanted;
-        }
-        options.skip.extend(self.conversion.skip.iter().cloned());
+fn lowest<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -127,31 +96,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fields_used_now_are_read() {
-        let text = "metadata: {machine: web1}\nboot: {mode: uefi}\n\
-                    conversion: {target: nitro, network: preserve}\ndisks:\n- source: web1.vmdk\n";
-        let blueprint = Blueprint::parse(text).unwrap();
-        let mut options = Options::default();
-        blueprint.complete(&mut options, false, false);
+    fn relative_images_are_beside_the_blueprint() {
+        let text = "metadata: {machine: a}\ndisks:\n- source: a.vmdk\n- source: /b.vmdk\n\
+                    - source: ebs:snap-0123456789abcdef0\n";
+        let document = document::read::<Blueprint>(text).unwrap();
+        let images = images(Path::new("dir/a.yaml"), document.value());
         assert_eq!(
-            (options.target, options.network),
-            (Target::Nitro, NetworkMode::Preserve)
+            images,
+            ["dir/a.vmdk", "/b.vmdk", "ebs:snap-0123456789abcdef0"]
         );
-        assert_eq!(blueprint.boot.mode, BootMode::Uefi);
-        let mut options = Options::default();
-        blueprint.complete(&mut options, true, true);
-        assert_eq!(options.target, Target::Both, "the command line goes first");
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
-        for bad in [
-            "metadata: {machine: ../x}",
-            "metadata: {machine: a}\ninstance: {type: m6i.large}",
-            "kind: Other\nmetadata: {machine: a}",
-            "metadata: {machine: a}\nconversion: {target: azure}",
-        ] {
-            assert!(Blueprint::parse(bad).is_err(), "{bad}");
-        }
+    fn the_command_line_goes_before_blueprints_and_the_lowest_limit_counts() {
+        let blueprint = |text: &str| {
+            let text = format!("metadata: {{machine: a}}\nregion: eu-west-1\nupload: {text}\n");
+            document::read::<Blueprint>(&text).unwrap().into_value()
+        };
+        let mut blueprints = [
+            blueprint("{maxRequestsPerSecond: 200, bandwidthMbps: 100, timeoutMinutes: 60}"),
+            blueprint("{maxRequestsPerSecond: 300, concurrency: 8, zeroFill: false}"),
+        ];
+        let mut upload = UploadArgs::default();
+        let mut aws = AwsArgs {
+            max_mbps: Some(7.5),
+            ..AwsArgs::default()
+        };
+        complete(&blueprints, &mut aws, &mut upload, &Destination::Ebs).unwrap();
+        assert_eq!((aws.max_requests, aws.max_mbps), (Some(200.0), Some(7.5)));
+        assert_eq!(aws.concurrency, Some(8));
+        assert_eq!(aws.region.as_deref(), Some("eu-west-1"));
+        assert_eq!(upload.timeout_minutes, Some(60));
+        assert!(upload.blueprint_no_zero_fill && !upload.is_given());
+        blueprints[1].region = Some("us-east-1".to_owned());
+        complete(&blueprints, &mut aws, &mut upload, &Destination::Ebs).unwrap();
+        assert_eq!(aws.region.as_deref(), Some("eu-west-1"), "said already");
+        let mut aws = AwsArgs::default();
+        let store = Destination::Store("s".into());
+        complete(&blueprints, &mut aws, &mut upload, &store).unwrap();
+        assert_eq!(aws.region, None);
+        let error = complete(&blueprints, &mut aws, &mut upload, &Destination::Ebs).unwrap_err();
+        assert!(error.to_string().contains("us-east-1"), "{error}");
     }
 }

@@ -101,14 +101,18 @@ fn connect(args: &AwsArgs) -> Result<Ebs> {
     if let Some(ebs) = &*connection {
         return Ok(ebs.clone());
     }
+    let usual = Config::default();
+    let max_concurrency = args.concurrency.unwrap_or(usual.max_concurrency);
     let config = Config {
+        max_concurrency,
+        min_concurrency: usual.min_concurrency.min(max_concurrency),
         region: args.region.clone(),
         profile: args.profile.clone(),
         endpoint_url: args.endpoint_url.clone(),
         ca_bundle: args.ca_bundle.clone(),
         max_mbps: args.max_mbps,
         max_requests_per_second: args.max_requests,
-        ..Config::default()
+        ..usual
     };
     let ebs = Ebs::connect(&config).map_err(|error| match error {
         ebs::Error::NoRegion => anyhow!(
@@ -360,11 +364,11 @@ impl Home {
             role: role_of(new.role),
             identity: &identity,
             encryption,
-            zero_fill: !self.upload.no_zero_fill,
+            zero_fill: !self.upload.no_zero_fill && !self.upload.blueprint_no_zero_fill,
             changed: changed.as_deref(),
             only_if_changed: new.only_if_changed,
             journal_dir: &self.state,
-            timeout_minutes: TIMEOUT_MINUTES,
+            timeout_minutes: self.upload.timeout_minutes.unwrap_or(TIMEOUT_MINUTES),
         };
         let (progress, interrupt) = (&*terminal.progress, &terminal.interrupt);
         let uploaded = self.ebs.upload(&request, progress, interrupt)?;

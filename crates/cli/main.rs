@@ -25,6 +25,7 @@ mod size;
 mod snapshot_home;
 mod snapshot_name;
 mod source;
+mod source_facts;
 mod target;
 mod terminal;
 mod write_format;

@@ -27,6 +27,9 @@ pub(crate) struct AwsArgs {
     /// Send at most N requests in a second, all disks together
     #[arg(long, value_name = "N", help_heading = HEADING)]
     pub(crate) max_requests: Option<f64>,
+    /// The most requests at one time, which a blueprint may say.
+    #[arg(skip)]
+    pub(crate) concurrency: Option<u32>,
     /// Clones share it, and so its limits.
     #[arg(skip)]
     pub(crate) connection: Connection,
@@ -57,10 +60,16 @@ pub(crate) struct UploadArgs {
     /// $XDG_STATE_HOME/rehost, else ~/.local/state/rehost]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = HEADING)]
     pub(crate) state: Option<PathBuf>,
+    /// What a blueprint says of `no_zero_fill`; it may be about a store, where it means nothing.
+    #[arg(skip)]
+    pub(crate) blueprint_no_zero_fill: bool,
+    /// Minutes that the service keeps an upload, which a blueprint may say.
+    #[arg(skip)]
+    pub(crate) timeout_minutes: Option<u16>,
 }
 
 impl UploadArgs {
-    /// Whether anything is said.
+    /// Whether anything is said on the command line.
     pub(crate) fn is_given(&self) -> bool {
         let Self {
             encrypt,
@@ -69,6 +78,8 @@ impl UploadArgs {
             tag,
             no_zero_fill,
             state,
+            blueprint_no_zero_fill: _,
+            timeout_minutes: _,
         } = self;
         *encrypt
             || kms_key.is_some()

@@ -2,7 +2,7 @@
 
 use super::options;
 use crate::args::ConvertArgs;
-use crate::blueprint::{Blueprint, BootMode};
+use crate::blueprint;
 use crate::exit::Unconvertible;
 use crate::locator::{Destination, Source};
 use crate::machine::Opened;
@@ -18,6 +18,7 @@ use block::BlockRead;
 use fs::Time;
 use guest::{Firmware, GuestPath};
 use image::WriteOptions;
+use launch::blueprint::{Blueprint, BootMode};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -33,7 +34,7 @@ struct Job {
     machine: String,
     images: Vec<String>,
     options: Options,
-    boot: BootMode,
+    blueprint: Option<Blueprint>,
 }
 
 /// What became of a machine.
@@ -52,9 +53,9 @@ struct ReportedChange {
     because: Vec<Because>,
 }
 
-pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
+pub(super) fn run(mut args: ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
     let now = source_date_epoch()?;
-    let jobs = jobs(args)?;
+    let jobs = jobs(&args)?;
     let destination = match &args.output {
         Some(text) => Destination::parse(text)?,
         None => Destination::Store(
@@ -63,6 +64,10 @@ pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
                 .into(),
         ),
     };
+    let blueprints = jobs.iter().filter_map(|job| job.blueprint.as_ref());
+    let (aws, upload) = (&mut args.source.aws, &mut args.upload);
+    blueprint::complete(blueprints, aws, upload, &destination)?;
+    let args = &args;
     let purpose = Purpose::to_copy(args.no_verify);
     let opened = jobs
         .iter()
@@ -121,7 +126,7 @@ fn jobs(args: &ConvertArgs) -> Result<Vec<Job>> {
             machine: machine_of(image),
             images: vec![image.clone()],
             options: options(&args.rules, None),
-            boot: BootMode::Auto,
+            blueprint: None,
         };
         return Ok(args.images.iter().map(job).collect());
     }
@@ -133,7 +138,7 @@ fn jobs(args: &ConvertArgs) -> Result<Vec<Job>> {
             name,
             images,
             options,
-            boot: BootMode::Auto,
+            blueprint: None,
         }]);
     }
     if !args.images.is_empty() && args.rules.blueprint.len() > 1 {
@@ -141,10 +146,11 @@ fn jobs(args: &ConvertArgs) -> Result<Vec<Job>> {
     }
     let mut jobs = Vec::new();
     for path in &args.rules.blueprint {
-        let blueprint = Blueprint::read(path)?;
+        let loaded = blueprint::load(path)?;
+        let blueprint = loaded.blueprint;
         let mut images = args.images.clone();
         if images.is_empty() {
-            images.extend(blueprint.disks.iter().map(|disk| disk.source.clone()));
+            images = loaded.images;
         }
         if images.is_empty() {
             bail!("{} names no disks, and no IMAGE is given", path.display());
@@ -154,7 +160,7 @@ fn jobs(args: &ConvertArgs) -> Result<Vec<Job>> {
             machine: blueprint.metadata.machine.clone(),
             images,
             options: options(&args.rules, Some(&blueprint)),
-            boot: blueprint.boot.mode,
+            blueprint: Some(blueprint),
         });
     }
     Ok(jobs)
@@ -408,17 +414,17 @@ fn convert_guest(
     let root = opened.root(root)?;
     let mut conversion = ::convert::convert(&opened.machine, root, &job.options, now)?;
     let firmware = conversion.facts.firmware;
-    let boots = match job.boot {
+    let blueprint = job.blueprint.as_ref();
+    let mode = blueprint.map_or(BootMode::Auto, |blueprint| blueprint.boot.mode);
+    let boots = match mode {
         BootMode::Auto => true,
         BootMode::LegacyBios => firmware != Firmware::Uefi,
         BootMode::Uefi => firmware != Firmware::Bios,
         BootMode::UefiPreferred => firmware == Firmware::Both,
     };
     if !boots {
-        let text = format!(
-            "the blueprint wants boot mode {:?}, but the disks boot with {firmware:?}",
-            job.boot
-        );
+        let text =
+            format!("the blueprint wants boot mode {mode:?}, but the disks boot with {firmware:?}");
         let rule = "blueprint".to_owned();
         conversion.plan.findings.push(Finding {
             severity: Severity::Problem,

@@ -1,5 +1,6 @@
 //! The subcommands: each resolves its options, makes one library call and renders the result.
 
+mod blueprint;
 mod browse;
 mod compare;
 mod convert;
@@ -17,17 +18,18 @@ mod rules;
 mod snapshots;
 
 use crate::args::{Command, RuleArgs};
-use crate::blueprint::Blueprint;
 use crate::terminal::Terminal;
 use ::convert::{NetworkMode, Options, Target};
 use anyhow::Result;
+use launch::blueprint::Blueprint;
 use std::process::ExitCode;
 
 pub(crate) fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
     match command {
         Command::Inspect(args) => inspect::run(&args, terminal),
         Command::Plan(args) => plan::run(&args, terminal),
-        Command::Convert(args) => convert::run(&args, terminal),
+        Command::Convert(args) => convert::run(*args, terminal),
+        Command::Blueprint(command) => blueprint::run(&command, terminal),
         Command::Copy(args) => copy::run(&args, terminal),
         Command::Info(args) => info::run(&args, terminal),
         Command::Map(args) => map::run(&args, terminal),
@@ -67,7 +69,8 @@ fn options(args: &RuleArgs, blueprint: Option<&Blueprint>) -> Options {
         };
     }
     if let Some(blueprint) = blueprint {
-        blueprint.complete(&mut options, args.target.is_some(), args.network.is_some());
+        let conversion = &blueprint.conversion;
+        conversion.complete(&mut options, args.target.is_some(), args.network.is_some());
     }
     options
 }

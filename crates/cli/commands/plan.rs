@@ -2,7 +2,7 @@
 
 use super::options;
 use crate::args::PlanArgs;
-use crate::blueprint::Blueprint;
+use crate::blueprint;
 use crate::exit::DIFFERENT;
 use crate::source::Purpose;
 use crate::terminal::{Colour, Terminal};
@@ -14,13 +14,16 @@ use std::process::ExitCode;
 pub(super) fn run(args: &PlanArgs, terminal: &Terminal) -> Result<ExitCode> {
     let blueprint = match args.rules.blueprint.as_slice() {
         [] => None,
-        [path] => Some(Blueprint::read(path)?),
+        [path] => Some(blueprint::load(path)?),
         _ => bail!("`rehost plan` takes one blueprint"),
     };
-    let options = options(&args.rules, blueprint.as_ref());
+    let options = options(&args.rules, blueprint.as_ref().map(|one| &one.blueprint));
     let mut images = args.images.clone();
-    if let (true, Some(blueprint)) = (images.is_empty(), &blueprint) {
-        images.extend(blueprint.disks.iter().map(|disk| disk.source.clone()));
+    if let (true, Some(blueprint)) = (images.is_empty(), blueprint) {
+        images = blueprint.images;
+    }
+    if images.is_empty() {
+        bail!("the blueprint names no disks, and no IMAGE is given");
     }
     let opened = machine::open(&images, &args.source, Purpose::Look, terminal)?;
     let root = opened.root(args.source.root.as_deref())?;
