@@ -15,6 +15,45 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Blueprints and what is imported as one: every problem is in the text, and what is understood
+/// survives being written.
+pub fn blueprint(data: &[u8]) {
+    use launch::blueprint::{Blueprint, Context, import};
+    use launch::document;
+    let check = |text: &str| match document::read::<Blueprint>(text) {
+        Ok(document) => {
+            let written = document
+                .value()
+                .to_yaml()
+                .expect("a blueprint can be written");
+            let again = document::read::<Blueprint>(&written).expect("and read");
+            assert_eq!(again.value(), document.value(), "{written}");
+            Blueprint::check(&document, &Context::default())
+        }
+        Err(problems) => {
+            assert!(!problems.is_empty());
+            problems
+        }
+    };
+    if let Ok(text) = str::from_utf8(data) {
+        let lines = text.split(['\n', '\r']).count();
+        for problem in check(text) {
+            assert!((1..=lines).contains(&problem.line), "{problem}");
+            assert!(problem.column > 0 && !problem.fix.is_empty(), "{problem}");
+        }
+    }
+    for imported in import::import(data, None).into_iter().flatten() {
+        let text = imported
+            .to_yaml()
+            .expect("an imported blueprint can be written");
+        // What the other tool allowed may be refused here, but it is our format.
+        for problem in check(&text) {
+            assert!(!problem.rule.starts_with("yaml"), "{problem}\n{text}");
+        }
+    }
+    let _ = launch::instances::Table::parse(data);
+}
+
 /// qcow2 images: open, extents, reads, dirty bitmaps.
 pub fn qcow2(data: &[u8]) {
     read_image(data, image::Format::Qcow2);

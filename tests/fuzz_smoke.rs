@@ -54,6 +54,7 @@ macro_rules! targets {
 }
 
 targets! {
+    blueprint
     boot_files
     ext4_file_system
     fat_file_system

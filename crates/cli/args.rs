@@ -333,7 +333,7 @@ pub(crate) struct PlanArgs {
     pub(crate) check: bool,
 }
 
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ConvertArgs {
     /// The disks of one machine in their order: image files, store:DIR#SNAPSHOT, or ebs:SNAPSHOT;
     /// with --project the names of machines

@@ -1,6 +1,7 @@
 //! The program end to end over phony guests: real partition tables and file systems, made by
 //! their own tools, with the files of a distribution (`fixtures/phony-guest`). And over images as such.
 
+mod blueprints;
 mod command_line;
 mod conversion;
 mod copy;

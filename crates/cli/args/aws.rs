@@ -60,6 +60,12 @@ pub(crate) struct UploadArgs {
     /// $XDG_STATE_HOME/rehost, else ~/.local/state/rehost]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = HEADING)]
     pub(crate) state: Option<PathBuf>,
+    /// What a blueprint says of `no_zero_fill`; it may be about a store, where it means nothing.
+    #[arg(skip)]
+    pub(crate) blueprint_no_zero_fill: bool,
+    /// Minutes that the service keeps an upload, which a blueprint may say.
+    #[arg(skip)]
+    pub(crate) timeout_minutes: Option<u16>,
     /// The project that the machine belongs to; snapshots of another one are not looked at.
     #[arg(skip)]
     pub(crate) project: String,
@@ -81,6 +87,8 @@ impl UploadArgs {
             tag,
             no_zero_fill,
             state,
+            blueprint_no_zero_fill: _,
+            timeout_minutes: _,
             project,
             blueprint_no_zero_fill: _,
             timeout_minutes: _,

@@ -14,14 +14,13 @@ use crate::terminal::{Colour, Terminal};
 use crate::write_format::{self, Chosen};
 use crate::{machine, output, source_facts};
 use ::convert::{Because, Conversion, Finding, Options, Severity};
-use ::launch::blueprint::SourceFacts;
+use ::launch::blueprint::{Blueprint, BootMode, SourceFacts};
 use ::launch::project::Machine;
 use anyhow::{Context, Error, Result, bail};
 use block::BlockRead;
 use fs::Time;
 use guest::{Firmware, GuestPath};
 use image::WriteOptions;
-use launch::blueprint::{Blueprint, BootMode};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -60,13 +59,12 @@ struct ReportedChange {
     because: Vec<Because>,
 }
 
-pub(super) fn run(args: ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
+pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
     if let Some(project) = args.project.required(&args.source.aws) {
-        return of_project(&args, &project, terminal);
+        return of_project(args, &project, terminal);
     }
-    let json = args.json;
     let (reports, failed) = convert_all(args, terminal)?;
-    render(&reports, json, terminal)?;
+    render(&reports, args.json, terminal)?;
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
@@ -92,7 +90,7 @@ fn of_project(args: &ConvertArgs, project: &ProjectArgs, terminal: &Terminal) ->
 }
 
 /// Converts the disks of one machine into snapshots.
-pub(crate) fn one(args: ConvertArgs, machine: &str, terminal: &Terminal) -> Result<Report> {
+pub(crate) fn one(args: &ConvertArgs, machine: &str, terminal: &Terminal) -> Result<Report> {
     let (reports, failed) = convert_all(args, terminal)?;
     match (failed, reports.into_iter().next()) {
         (Some(error), _) => Err(error),
@@ -112,9 +110,9 @@ pub(crate) fn digest(args: &ConvertArgs) -> Result<String> {
 }
 
 /// Converts every machine that can be; the first failure comes beside what was made.
-fn convert_all(mut args: ConvertArgs, terminal: &Terminal) -> Result<(Vec<Report>, Option<Error>)> {
+fn convert_all(args: &ConvertArgs, terminal: &Terminal) -> Result<(Vec<Report>, Option<Error>)> {
     let now = source_date_epoch()?;
-    let jobs = jobs(&args)?;
+    let jobs = jobs(args)?;
     let destination = match &args.output {
         Some(text) => Destination::parse(text)?,
         None => Destination::Store(
@@ -124,6 +122,7 @@ fn convert_all(mut args: ConvertArgs, terminal: &Terminal) -> Result<(Vec<Report
         ),
     };
     let blueprints = jobs.iter().filter_map(|job| job.blueprint.as_ref());
+    let mut args = args.clone();
     let (aws, upload) = (&mut args.source.aws, &mut args.upload);
     blueprint::complete(blueprints, aws, upload, &destination)?;
     let args = &args;

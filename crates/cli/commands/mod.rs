@@ -33,7 +33,7 @@ pub(crate) fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
     match command {
         Command::Inspect(args) => inspect::run(&args, terminal),
         Command::Plan(args) => plan::run(&args, terminal),
-        Command::Convert(args) => convert::run(*args, terminal),
+        Command::Convert(args) => convert::run(&args, terminal),
         Command::Blueprint(command) => blueprint::run(&command, terminal),
         Command::Copy(args) => copy::run(&args, terminal),
         Command::Info(args) => info::run(&args, terminal),

@@ -283,7 +283,7 @@ pub(super) fn convert_latest(
     {
         return Ok(last.clone());
     }
-    let report = convert::one(args, &machine.name, terminal)?;
+    let report = convert::one(&args, &machine.name, terminal)?;
     let source = report.source.context("the guest was not converted")?;
     let converted = Converted {
         at: now(),

@@ -177,9 +177,8 @@ impl Migration {
             return Ok(BootMode::Auto);
         };
         let (project, types) = (&self.project.metadata.name, Table::built_in());
-        Ok(blueprint_of(&path, project, &machine.name, types)?
-            .boot
-            .mode)
+        let blueprint = blueprint_of(&path, project, &machine.name, types)?;
+        Ok(blueprint.boot.mode)
     }
 
     /// The machine's disks as arguments of commands.

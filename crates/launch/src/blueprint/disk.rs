@@ -92,6 +92,11 @@ impl Disk {
         self.volume_type.unwrap_or_default()
     }
 
+    /// Whether it is encrypted, where the blueprint says it: a disk with a key is.
+    pub fn encrypted(&self) -> Option<bool> {
+        self.encrypted.or(self.kms_key_id.as_ref().map(|_| true))
+    }
+
     /// Whether it goes away with the instance.
     pub fn delete_on_termination(&self) -> bool {
         self.delete_on_termination.unwrap_or(true)

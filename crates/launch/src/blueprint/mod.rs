@@ -41,6 +41,7 @@ mod network;
 mod resolve;
 mod source;
 mod upload;
+mod zone;
 
 pub use access::{HttpTokens, Iam, MetadataOptions};
 pub use boot::{Boot, BootMode, ImdsSupport, SriovNetSupport, TpmVersion};

@@ -15,9 +15,9 @@ pub struct Upload {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000), example = 500)]
     pub bandwidth_mbps: Option<u32>,
-    /// The most requests at one time
+    /// The most requests at one time; each has a block of 512 KiB in memory
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000), example = 64)]
+    #[schemars(range(min = 1, max = 256), example = 64)]
     pub concurrency: Option<u32>,
     /// Minutes without a write after which EBS gives an upload up
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -86,7 +86,7 @@ impl<'s> Checker<'s> {
                 return;
             }
             let words = self.resolve(branch).as_object();
-            let own = words.and_then(|words| choices(words));
+            let own = words.and_then(choices);
             let kinds = words.map(|words| kinds(words)).unwrap_or_default();
             if let Some(own) = own {
                 allowed.extend(own);

@@ -1,6 +1,7 @@
 //! Where the target is.
 
 use super::Checker;
+use crate::blueprint::zone::region_of;
 use crate::document::nearest;
 
 /// The regions of 2026. A new one is a warning, not an error.
@@ -70,11 +71,7 @@ impl Checker<'_> {
         };
         match region {
             None => {
-                // Up to its first number: local zones go on after it.
-                let is_digit = |letter: char| letter.is_ascii_digit();
-                let start = zone.find(is_digit).unwrap_or(zone.len());
-                let end = zone[start..].trim_start_matches(is_digit);
-                let end = zone.strip_suffix(end).unwrap_or(zone);
+                let end = region_of(zone);
                 self.error(
                     "availabilityZone",
                     "zone-without-region",

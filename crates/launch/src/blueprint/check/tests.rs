@@ -998,6 +998,77 @@ fn good_blueprints_pass_and_survive_being_written() {
     }
 }
 
+/// What looks like something else without quotes, to some reader of YAML or other.
+#[test]
+fn texts_survive_being_written() {
+    let tags = [
+        "yes",
+        "null",
+        "~",
+        "",
+        "True",
+        "0x1f",
+        "0o17",
+        "012",
+        "1e3",
+        ".inf",
+        "1_000",
+        "12:30:45",
+        "2026-01-01",
+        "a: b",
+        "a #b",
+        "# a",
+        "- a",
+        "? a",
+        "--- a",
+        "---",
+        "...",
+        "@a",
+        "%a",
+        "!a",
+        "&a",
+        "*a",
+        "|",
+        ">",
+        "=",
+        "<<",
+        "'",
+        "\"",
+        "\\",
+        "{",
+        "[a",
+        "a,",
+        ":",
+        " a",
+        "a ",
+        "\ta",
+        "a\nb",
+        "a\n\n",
+        "\n",
+        "\r\n",
+        "\u{85}",
+        "\u{2028}",
+        "\u{feff}",
+        "\u{7f}",
+        "é",
+        "\u{1f600}",
+        "  a\n b\n",
+    ];
+    let mut blueprint = read::<Blueprint>(GOOD[0]).unwrap().into_value();
+    for (number, tag) in tags.iter().enumerate() {
+        blueprint
+            .tags
+            .insert(format!("v{number}"), (*tag).to_owned());
+        blueprint.tags.insert((*tag).to_owned(), "k".to_owned());
+    }
+    for tag in tags {
+        blueprint.launch.user_data = Some(tag.to_owned());
+        let written = blueprint.to_yaml().unwrap();
+        let again = read::<Blueprint>(&written).unwrap_or_else(|e| panic!("{e:?}\n{written}"));
+        assert_eq!(again.value(), &blueprint, "{written}");
+    }
+}
+
 #[test]
 fn good_blueprints_hold_every_field_of_the_schema() {
     let schema = crate::document::schema::<Blueprint>();

@@ -67,9 +67,8 @@ pub(super) fn import(map: Map<String, Value>, at: usize) -> Imported {
         fields.inside(path, disk, |fields| made = self::disk(fields));
         blueprint.disks.push(made);
     }
-    match fields.bool("runAfterLaunch") {
-        Some(false) => blueprint.launch.disposition = Disposition::Stopped,
-        Some(true) | None => {}
+    if fields.bool("runAfterLaunch") == Some(false) {
+        blueprint.launch.disposition = Disposition::Stopped;
     }
     if fields.bool("forceUEFI") == Some(true) {
         blueprint.boot.mode = BootMode::Uefi;

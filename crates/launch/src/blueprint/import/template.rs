@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::fields::Fields;
+use crate::blueprint::zone::region_of;
 use crate::blueprint::{
     Blueprint, CpuCredits, CpuOptions, Disk, Fitting, HttpTokens, Interface, PlacementGroup,
     PublicIp, Role, Tenancy, TypeChoice, VolumeType,
@@ -166,8 +167,7 @@ fn instance(fields: &mut Fields<'_>, blueprint: &mut Blueprint) {
 fn placement(fields: &mut Fields<'_>, blueprint: &mut Blueprint) {
     fields.object("Placement", |fields| {
         if let Some(zone) = fields.text("AvailabilityZone") {
-            let region = zone.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
-            blueprint.region = Some(region.to_owned());
+            blueprint.region = Some(region_of(&zone).to_owned());
             blueprint.availability_zone = Some(zone);
         }
         let instance = &mut blueprint.instance;
