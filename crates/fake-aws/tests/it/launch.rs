@@ -554,6 +554,90 @@ fn interfaces_can_be_many_and_existing() {
 }
 
 #[test]
+fn ipv6_addresses_are_those_of_the_subnet_and_used_once() {
+    let fake = unsigned();
+    let image = image(&fake, "web", "");
+    let nic = format!("NetworkInterface.1.DeviceIndex=0&NetworkInterface.1.SubnetId={SUBNET_A}");
+    let of =
+        |address: &str| format!("{nic}&NetworkInterface.1.Ipv6Addresses.1.Ipv6Address={address}");
+    let id = run(&fake, &image, &of("2001:db8:0:1::5"));
+    let answer = ok(&fake, "DescribeInstances", &format!("InstanceId.1={id}"));
+    assert_eq!(
+        answer.element("ipv6Address").as_deref(),
+        Some("2001:db8:0:1::5")
+    );
+    refused(
+        &try_run(&fake, &image, &of("2001:db8:0:1::5")),
+        400,
+        "InvalidIPAddress.InUse",
+    );
+    refused(
+        &try_run(&fake, &image, &of("2001:db8:0:2::5")),
+        400,
+        "InvalidParameterValue",
+    );
+    refused(
+        &try_run(&fake, &image, &of("10.0.1.5")),
+        400,
+        "InvalidParameterValue",
+    );
+    let count = format!("{nic}&NetworkInterface.1.Ipv6AddressCount");
+    refused(
+        &try_run(&fake, &image, &format!("{count}=11")),
+        400,
+        "Ipv6AddressLimitExceeded",
+    );
+    let two = run(&fake, &image, &format!("{count}=2"));
+    let interface = instance(&fake, &two).interfaces[0].clone();
+    let all = fake.resources().interfaces;
+    let mine = all.iter().find(|it| it.id == interface).expect("it");
+    assert_eq!(mine.ipv6.len(), 2);
+    terminate(&fake, &id);
+    run(&fake, &image, &of("2001:db8:0:1::5"));
+}
+
+#[test]
+fn a_type_may_be_missing_in_a_zone() {
+    let fake = FakeAws::start(Config {
+        signatures: Signatures::Off,
+        surroundings: Surroundings {
+            not_offered: vec![("m5.large".into(), 'b')],
+            ..Surroundings::default()
+        },
+        ..Config::default()
+    })
+    .expect("a fake");
+    let image = image(&fake, "web", "");
+    let there = try_run(&fake, &image, &format!("SubnetId={SUBNET_B}"));
+    refused(&there, 400, "Unsupported");
+    run(&fake, &image, &format!("SubnetId={SUBNET_A}"));
+    let only = "Filter.1.Name=instance-type&Filter.1.Value.1=m5.large";
+    let offered = |form: &str| {
+        all(
+            &ok(
+                &fake,
+                "DescribeInstanceTypeOfferings",
+                &format!("{only}&{form}"),
+            ),
+            "location",
+        )
+    };
+    assert_eq!(offered(""), ["us-east-1"]);
+    assert_eq!(offered("LocationType=availability-zone"), ["us-east-1a"]);
+    let zone = "LocationType=availability-zone&Filter.2.Name=location&Filter.2.Value.1=us-east-1b";
+    assert!(offered(zone).is_empty());
+    refused(
+        &ec2(
+            &fake,
+            "DescribeInstanceTypeOfferings",
+            "LocationType=planet",
+        ),
+        400,
+        "InvalidParameterValue",
+    );
+}
+
+#[test]
 fn a_public_address_comes_and_goes_with_running() {
     let fake = unsigned();
     let image = image(&fake, "web", "");

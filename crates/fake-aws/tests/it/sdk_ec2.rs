@@ -386,6 +386,27 @@ async fn the_sdk_reads_what_there_is_from_the_start() {
     let every: Vec<_> = every.items().send().collect().await;
     assert!(every.len() > 40 && every.iter().all(Result::is_ok));
 
+    let offerings = client
+        .describe_instance_type_offerings()
+        .location_type(aws_sdk_ec2::types::LocationType::AvailabilityZone)
+        .filters(
+            Filter::builder()
+                .name("instance-type")
+                .values("t3.micro")
+                .build(),
+        )
+        .send()
+        .await
+        .expect("offerings");
+    let [a, b] = offerings.instance_type_offerings() else {
+        panic!("{offerings:?}");
+    };
+    assert_eq!(a.instance_type(), Some(&InstanceType::T3Micro));
+    assert_eq!(
+        (a.location(), b.location()),
+        (Some("us-east-1a"), Some("us-east-1b"))
+    );
+
     let subnets = client.describe_subnets().subnet_ids(SUBNET_A).send().await;
     let subnets = subnets.expect("subnets");
     assert_eq!(subnets.subnets()[0].cidr_block(), Some("10.0.1.0/24"));
