@@ -7,6 +7,7 @@ mod faults;
 mod hold;
 mod images;
 mod launch;
+mod launch_refused;
 mod life;
 mod network;
 mod query;

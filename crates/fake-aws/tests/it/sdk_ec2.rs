@@ -2,14 +2,15 @@
 
 use crate::query::{GROUP, SUBNET_A};
 use aws_sdk_ec2::Client;
+use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::types::{
     ArchitectureValues, BlockDeviceMapping, BootModeType, BootModeValues, EbsBlockDevice, Filter,
     HttpTokensState, IamInstanceProfileSpecification, ImageState, ImdsSupportValues, Instance,
-    InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceStateName,
-    InstanceType, Placement, PrivateIpAddressSpecification, ResourceType, SummaryStatus, Tag,
-    TagSpecification, Tenancy, VolumeState, VolumeType,
+    InstanceBootModeValues, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification,
+    InstanceStateName, InstanceType, MemoryInfo, Placement, PrivateIpAddressSpecification,
+    ResourceType, SummaryStatus, Tag, TagSpecification, Tenancy, VCpuInfo, VolumeState, VolumeType,
 };
 use fake_aws::{Config, FakeAws, Seed, Signatures};
 use std::time::{Duration, Instant};
@@ -68,26 +69,13 @@ fn machine() -> Filter {
         .build()
 }
 
-fn code<E: ProvideErrorMetadata + std::fmt::Debug, R: std::fmt::Debug>(
-    error: SdkError<E, R>,
-) -> (u16, String)
-where
-    SdkError<E, R>: HasStatus,
-{
-    let status = error.status();
-    let code = error.as_service_error().and_then(|error| error.code());
+/// The status and the code of an error.
+fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> (u16, String) {
+    let status = error.raw_response().expect("an answer").status().as_u16();
+    let code = error
+        .as_service_error()
+        .and_then(ProvideErrorMetadata::code);
     (status, code.expect("a code").to_owned())
-}
-
-/// The status of the answer in an error.
-trait HasStatus {
-    fn status(&self) -> u16;
-}
-
-impl<E> HasStatus for SdkError<E, aws_sdk_ec2::config::http::HttpResponse> {
-    fn status(&self) -> u16 {
-        self.raw_response().expect("an answer").status().as_u16()
-    }
 }
 
 async fn described(client: &Client, id: &str) -> Instance {
@@ -229,7 +217,7 @@ async fn the_sdk_goes_from_snapshots_to_a_machine_and_back() {
         .tag_specifications(tags(ResourceType::Volume))
         .tag_specifications(tags(ResourceType::NetworkInterface));
     let dry = run.clone().dry_run(true).send().await.expect_err("dry");
-    assert_eq!(code(dry), (412, "DryRunOperation".into()));
+    assert_eq!(code(&dry), (412, "DryRunOperation".into()));
     let answer = run.clone().send().await.expect("an instance");
     let id = answer.instances()[0]
         .instance_id()
@@ -238,7 +226,7 @@ async fn the_sdk_goes_from_snapshots_to_a_machine_and_back() {
     let again = run.clone().send().await.expect("the same instance");
     assert_eq!(again.instances()[0].instance_id(), Some(id.as_str()));
     let other = run.key_name("rehost").send().await.expect_err("another");
-    assert_eq!(code(other), (400, "IdempotentParameterMismatch".into()));
+    assert_eq!(code(&other), (400, "IdempotentParameterMismatch".into()));
 
     let instance = until(&client, &id, InstanceStateName::Running).await;
     assert_eq!(instance.instance_type(), Some(&InstanceType::M5Large));
@@ -247,7 +235,9 @@ async fn the_sdk_goes_from_snapshots_to_a_machine_and_back() {
     assert_eq!(instance.subnet_id(), Some(SUBNET_A));
     assert_eq!(instance.boot_mode(), Some(&BootModeValues::Uefi));
     assert_eq!(
-        instance.current_instance_boot_mode().map(|it| it.as_str()),
+        instance
+            .current_instance_boot_mode()
+            .map(InstanceBootModeValues::as_str),
         Some("uefi")
     );
     assert_eq!(instance.client_token(), Some("launch-1"));
@@ -316,7 +306,7 @@ async fn the_sdk_goes_from_snapshots_to_a_machine_and_back() {
 
     let terminate = client.terminate_instances().instance_ids(&id);
     let refused = terminate.clone().send().await.expect_err("protected");
-    assert_eq!(code(refused), (400, "OperationNotPermitted".into()));
+    assert_eq!(code(&refused), (400, "OperationNotPermitted".into()));
     client
         .modify_instance_attribute()
         .instance_id(&id)
@@ -368,10 +358,10 @@ async fn the_sdk_reads_what_there_is_from_the_start() {
     };
     assert_eq!(arm.instance_type(), Some(&InstanceType::M6gLarge));
     assert_eq!(arm.supported_boot_modes(), [BootModeType::Uefi]);
-    let memory = small.memory_info().and_then(|it| it.size_in_mib());
+    let memory = small.memory_info().and_then(MemoryInfo::size_in_mib);
     assert_eq!(memory, Some(1024));
     assert_eq!(
-        small.v_cpu_info().and_then(|it| it.default_v_cpus()),
+        small.v_cpu_info().and_then(VCpuInfo::default_v_cpus),
         Some(2)
     );
     let network = small.network_info().expect("network");
@@ -435,7 +425,7 @@ async fn the_sdk_reads_what_there_is_from_the_start() {
         .send()
         .await;
     let refused = refused.expect_err("unknown");
-    assert_eq!(code(refused), (400, "InvalidSubnetID.NotFound".into()));
+    assert_eq!(code(&refused), (400, "InvalidSubnetID.NotFound".into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
