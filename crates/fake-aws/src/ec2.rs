@@ -13,6 +13,7 @@ mod launch;
 mod life;
 mod mapping;
 mod network;
+mod offerings;
 mod page;
 mod refusal;
 mod run;
@@ -23,7 +24,7 @@ mod view;
 mod volumes;
 mod xml;
 
-use crate::action::Action;
+use crate::action::{Action, Service};
 use crate::chance::Setting;
 use crate::ebs::Success;
 use crate::error::Refusal;
@@ -57,6 +58,15 @@ pub(crate) fn act(
 ) -> Result<Success, Refusal> {
     if form.get("Version") != Some(VERSION) {
         return Err(value(format!("the Version must be {VERSION}")));
+    }
+    let denied = &setting.faults.denied;
+    if denied.contains(&Action::CreateTags) && form.whole().inside("TagSpecification").is_some() {
+        // Tags of new resources need the permission of CreateTags besides the action's own.
+        return Err(Refusal::denied(
+            Service::Ec2,
+            Action::CreateTags,
+            &world.config.account,
+        ));
     }
     let xml = dispatch(world, setting, form)?;
     let name = form.action.name();
@@ -117,6 +127,7 @@ fn dispatch(world: &World, setting: &Setting, form: &Form) -> Result<Xml, Refusa
         Action::ReleaseAddress => addresses::release(world, form),
         Action::DescribeAddresses => addresses::describe(world, form),
         Action::DescribeInstanceTypes => types::describe(world, form),
+        Action::DescribeInstanceTypeOfferings => offerings::describe(world, form),
         Action::DescribeSubnets => network::subnets(world, form),
         Action::DescribeSecurityGroups => network::security_groups(world, form),
         Action::DescribeAvailabilityZones => network::zones(world, form),

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Hold {
-    /// The how manieth request from now on, from 1, of those that count.
+    /// The number of the request, from 1, among those that come from now on and count.
     pub at: u64,
     /// It takes effect first, and only its answer is held; else nothing happens.
     pub after: bool,

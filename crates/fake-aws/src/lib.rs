@@ -78,7 +78,7 @@
 //! Of EC2 also: which of several codes some refusals have; what DeleteOnTermination is when a mapping
 //! does not say it (here it is true).
 //! There is no TLS, no IAM but [`Faults::denied`], no KMS, one account and region, nothing public or
-//! shared, one instance for each RunInstances, no IPv6, no launch templates, no spot, no instance stores.
+//! shared, one instance for each RunInstances, no launch templates, no spot, no instance stores.
 //! What a volume holds is its snapshot; nothing boots. All is in memory, and gone with the process.
 
 mod action;

@@ -3,15 +3,15 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The account's surroundings. The default is enough for most tests, with these names:
 ///
 /// | what | id or name |
 /// |---|---|
 /// | VPC 10.0.0.0/16 | `vpc-00000000000000001` |
-/// | subnet 10.0.1.0/24 in zone a | `subnet-0000000000000000a` |
-/// | subnet 10.0.2.0/24 in zone b | `subnet-0000000000000000b` |
+/// | subnet 10.0.1.0/24, 2001:db8:0:1::/64 in zone a | `subnet-0000000000000000a` |
+/// | subnet 10.0.2.0/24, 2001:db8:0:2::/64 in zone b | `subnet-0000000000000000b` |
 /// | security group `default` | `sg-0000000000000000a` |
 /// | security group `web` | `sg-0000000000000000b` |
 /// | instance profile | `rehost-target` |
@@ -30,6 +30,8 @@ pub struct Surroundings {
     pub subnets: Vec<Subnet>,
     /// Their security groups; the one named `default` is taken when an interface names none.
     pub security_groups: Vec<SecurityGroup>,
+    /// Instance types that a zone, by its letter, does not have.
+    pub not_offered: Vec<(String, char)>,
     /// Names of instance profiles.
     pub profiles: Vec<String>,
     /// Names of key pairs.
@@ -62,6 +64,8 @@ pub struct Subnet {
     pub vpc: String,
     /// Its addresses.
     pub cidr: Cidr,
+    /// Its IPv6 addresses, if it has some: the first 64 bits.
+    pub ipv6: Option<Ipv6Addr>,
     /// The letter of its zone.
     pub zone: char,
     /// Whether instances get a public address when nothing is said.
@@ -141,6 +145,15 @@ impl Cidr {
     }
 }
 
+impl Subnet {
+    /// Whether the address is one of the subnet's.
+    pub(crate) fn contains_v6(&self, address: Ipv6Addr) -> bool {
+        let prefix = |address: Ipv6Addr| address.to_bits() >> 64;
+        self.ipv6
+            .is_some_and(|network| prefix(network) == prefix(address))
+    }
+}
+
 impl fmt::Display for Cidr {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}/{}", Ipv4Addr::from(self.base), self.bits)
@@ -160,6 +173,7 @@ impl Default for Surroundings {
             id: format!("subnet-0000000000000000{letter}"),
             vpc: vpc.into(),
             cidr: Cidr::new(Ipv4Addr::new(10, 0, third, 0), 24),
+            ipv6: Some(Ipv6Addr::new(0x2001, 0xdb8, 0, third.into(), 0, 0, 0, 0)),
             zone: letter,
             public: false,
             tags: BTreeMap::new(),
@@ -182,6 +196,7 @@ impl Default for Surroundings {
             }],
             subnets: vec![subnet('a', 1), subnet('b', 2)],
             security_groups: vec![group('a', "default"), group('b', "web")],
+            not_offered: Vec::new(),
             profiles: vec!["rehost-target".into()],
             key_pairs: vec!["rehost".into()],
             hosts: vec![Host {

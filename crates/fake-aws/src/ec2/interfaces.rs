@@ -18,7 +18,7 @@ use crate::surroundings::Subnet;
 use crate::world::World;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A network interface.
 #[derive(Debug, Clone, Serialize)]
@@ -37,6 +37,8 @@ pub struct Interface {
     pub mac: String,
     /// Its private addresses, the primary one first.
     pub addresses: Vec<Ipv4Addr>,
+    /// Its IPv6 addresses.
+    pub ipv6: Vec<Ipv6Addr>,
     /// The address that the subnet or the launch gave it for as long as the instance runs.
     pub public_address: Option<Ipv4Addr>,
     /// Whether it gets such an address.
@@ -71,6 +73,7 @@ pub struct InterfaceAttachment {
 pub(super) struct NewInterface {
     pub(super) subnet: Subnet,
     pub(super) addresses: Vec<Ipv4Addr>,
+    pub(super) ipv6: Vec<Ipv6Addr>,
     pub(super) security_groups: Vec<String>,
     pub(super) description: String,
 }
@@ -80,6 +83,8 @@ pub(super) struct NewInterface {
 pub(super) struct Wish {
     pub(super) addresses: Vec<Ipv4Addr>,
     pub(super) more_addresses: usize,
+    pub(super) ipv6: Vec<Ipv6Addr>,
+    pub(super) more_ipv6: usize,
     pub(super) security_groups: Vec<String>,
     pub(super) description: String,
 }
@@ -107,8 +112,21 @@ impl Wish {
                 "There are private IP addresses, but none is the primary one",
             ));
         }
+        let mut ipv6 = Vec::new();
+        for item in form.items("Ipv6Addresses") {
+            let address: Option<Ipv6Addr> = item.parse("Ipv6Address")?;
+            ipv6.push(address.ok_or_else(|| missing("Ipv6Address"))?);
+        }
+        let more_ipv6 = form.parse("Ipv6AddressCount")?.unwrap_or_default();
+        if more_ipv6 > 0 && !ipv6.is_empty() {
+            return Err(combination(
+                "IPv6 addresses and their count may not be specified on the same request",
+            ));
+        }
         let groups = form.list("SecurityGroupId");
         Ok(Wish {
+            ipv6,
+            more_ipv6,
             addresses: primary.into_iter().chain(others).collect(),
             more_addresses: form
                 .parse("SecondaryPrivateIpAddressCount")?
@@ -161,13 +179,54 @@ impl Wish {
             addresses.push(address);
         }
         taken.extend(&addresses);
+        let ipv6 = ipv6(cloud, random, subnet, self.ipv6, self.more_ipv6)?;
         Ok(NewInterface {
+            ipv6,
             subnet: subnet.clone(),
             addresses,
             security_groups: groups,
             description: self.description,
         })
     }
+}
+
+/// The IPv6 addresses that are wanted, and so many more.
+fn ipv6(
+    cloud: &Cloud,
+    random: &Random,
+    subnet: &Subnet,
+    wanted: Vec<Ipv6Addr>,
+    more: usize,
+) -> Result<Vec<Ipv6Addr>, Refusal> {
+    for (index, address) in wanted.iter().enumerate() {
+        if !subnet.contains_v6(*address) {
+            return Err(value(format!(
+                "Address {address} does not fall within the subnet's address range"
+            )));
+        }
+        let mut interfaces = cloud.interfaces.values();
+        let used = interfaces.any(|interface| interface.ipv6.contains(address))
+            || wanted.iter().take(index).any(|other| other == address);
+        if used {
+            let message = format!("Address {address} is in use.");
+            return Err(bad("InvalidIPAddress.InUse", message));
+        }
+    }
+    let Some(network) = subnet.ipv6 else {
+        return match more {
+            0 => Ok(wanted),
+            _ => Err(value(format!(
+                "The subnet {} has no IPv6 addresses",
+                subnet.id
+            ))),
+        };
+    };
+    // Sixty-four random bits meet nobody.
+    let one = |_| Ipv6Addr::from_bits(network.to_bits() | u128::from(random.bits()));
+    Ok(wanted
+        .into_iter()
+        .chain((0..more.min(100)).map(one))
+        .collect())
 }
 
 /// An address of the subnet that nobody has.
@@ -235,6 +294,7 @@ impl Cloud {
             description: plan.description,
             mac: format!("02:{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}"),
             addresses: plan.addresses,
+            ipv6: plan.ipv6,
             public_address: None,
             public: false,
             security_groups: plan.security_groups,
@@ -463,5 +523,9 @@ pub(super) fn item(xml: &mut Xml, cloud: &Cloud, interface: &Interface, world: &
             primary = false;
         },
     );
+    xml.list("ipv6AddressesSet", &interface.ipv6, |xml, address| {
+        xml.text("ipv6Address", address);
+        xml.text("isPrimaryIpv6", false);
+    });
     xml.tags(&interface.tags);
 }

@@ -392,6 +392,10 @@ fn nic(item: &Scope<'_>) -> Result<Nic, Refusal> {
                 nic.wish.more_addresses > 0,
                 "a count of private IP addresses",
             ),
+            (
+                !nic.wish.ipv6.is_empty() || nic.wish.more_ipv6 > 0,
+                "IPv6 addresses",
+            ),
             (!nic.wish.security_groups.is_empty(), "security groups"),
             (!nic.wish.description.is_empty(), "a description"),
             (

@@ -83,6 +83,14 @@ pub(super) fn subnets(world: &World, form: &Form) -> Result<Xml, Refusal> {
         xml.text("availableIpAddressCount", free);
         xml.text("availabilityZone", zone(world, subnet.zone));
         xml.text("availabilityZoneId", zone_id(subnet.zone));
+        xml.list(
+            "ipv6CidrBlockAssociationSet",
+            subnet.ipv6,
+            |xml, network| {
+                xml.text("ipv6CidrBlock", format!("{network}/64"));
+                xml.group("ipv6CidrBlockState", |xml| xml.text("state", "associated"));
+            },
+        );
         xml.text("defaultForAz", false);
         xml.text("mapPublicIpOnLaunch", subnet.public);
         xml.text("ownerId", &world.config.account);

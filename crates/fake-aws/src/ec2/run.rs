@@ -61,6 +61,7 @@ pub(super) fn run(world: &World, setting: &Setting, form: &Form) -> Result<Xml, 
     launch.check_surroundings(world, &cloud)?;
     let (subnet, nics) = interfaces(world, &cloud, &launch)?;
     place(world, &cloud, &launch, &subnet)?;
+    cloud.check_offered(world, kind, subnet.zone)?;
     if nics
         .iter()
         .all(|nic| matches!(nic.what, Planned::Existing(_)))
@@ -276,6 +277,14 @@ fn interfaces(
                 kind.addresses, kind.name
             );
             return Err(bad("PrivateIpAddressLimitExceeded", message));
+        }
+        let count = nic.wish.ipv6.len() + nic.wish.more_ipv6;
+        if count > kind.addresses {
+            let message = format!(
+                "Number of IPv6 addresses ({count}) exceeds the limit of {} for {}",
+                kind.addresses, kind.name
+            );
+            return Err(bad("Ipv6AddressLimitExceeded", message));
         }
         let (subnet, what) = match &nic.existing {
             Some(id) => {
