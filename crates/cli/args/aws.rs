@@ -57,6 +57,9 @@ pub(crate) struct UploadArgs {
     /// $XDG_STATE_HOME/rehost, else ~/.local/state/rehost]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = HEADING)]
     pub(crate) state: Option<PathBuf>,
+    /// The project that the machine belongs to; snapshots of another one are not looked at.
+    #[arg(skip)]
+    pub(crate) project: String,
 }
 
 impl UploadArgs {
@@ -69,6 +72,7 @@ impl UploadArgs {
             tag,
             no_zero_fill,
             state,
+            project,
         } = self;
         *encrypt
             || kms_key.is_some()
@@ -76,6 +80,7 @@ impl UploadArgs {
             || !tag.is_empty()
             || *no_zero_fill
             || state.is_some()
+            || !project.is_empty()
     }
 }
 
