@@ -23,7 +23,7 @@ mod view;
 mod volumes;
 mod xml;
 
-use crate::action::Action;
+use crate::action::{Action, Service};
 use crate::chance::Setting;
 use crate::ebs::Success;
 use crate::error::Refusal;
@@ -57,6 +57,15 @@ pub(crate) fn act(
 ) -> Result<Success, Refusal> {
     if form.get("Version") != Some(VERSION) {
         return Err(value(format!("the Version must be {VERSION}")));
+    }
+    let denied = &setting.faults.denied;
+    if denied.contains(&Action::CreateTags) && form.whole().inside("TagSpecification").is_some() {
+        // Tags of new resources need the permission of CreateTags besides the action's own.
+        return Err(Refusal::denied(
+            Service::Ec2,
+            Action::CreateTags,
+            &world.config.account,
+        ));
     }
     let xml = dispatch(world, setting, form)?;
     let name = form.action.name();

@@ -19,6 +19,8 @@ pub struct Entry {
     pub method: String,
     /// What it asked for.
     pub action: Action,
+    /// The parameters of an action of EC2; those of the EBS direct APIs are in the fields below.
+    pub parameters: BTreeMap<String, String>,
     /// The snapshot that it names; for StartSnapshot the one that it got.
     pub snapshot: Option<String>,
     /// The block that it names.

@@ -120,6 +120,7 @@ async fn handle(
         took_us: 0,
         method: parts.method.to_string(),
         action: target.action,
+        parameters: form.as_ref().map(Form::said).unwrap_or_default(),
         snapshot: target.snapshot.clone(),
         index: target.index.as_ref().and_then(|index| index.parse().ok()),
         body: 0,

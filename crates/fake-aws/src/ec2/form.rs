@@ -42,6 +42,14 @@ impl Form {
             .cloned()
     }
 
+    /// The parameters for the log, without what all requests have.
+    pub(crate) fn said(&self) -> BTreeMap<String, String> {
+        let mut said = self.parameters.clone();
+        said.remove("Action");
+        said.remove("Version");
+        said
+    }
+
     /// All parameters, by their whole names.
     pub(super) fn whole(&self) -> Scope<'_> {
         Scope {

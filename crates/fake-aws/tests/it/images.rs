@@ -271,6 +271,11 @@ fn a_snapshot_of_an_image_stays_until_the_image_is_gone() {
         400,
         "InvalidAMIID.NotFound",
     );
+    refused(
+        &crate::query::try_run(&fake, &id, ""),
+        400,
+        "InvalidAMIID.Unavailable",
+    );
     assert_eq!(delete().status, 200);
     assert!(fake.snapshot(&snapshot).is_none());
     // The name is free again.

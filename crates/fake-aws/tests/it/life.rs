@@ -332,6 +332,24 @@ fn faults_meet_the_new_actions_too() {
         503,
         "RequestLimitExceeded",
     );
+    let denied = &fake.log()[3];
+    assert_eq!(denied.action, Action::RunInstances);
+    assert_eq!(denied.parameters["ImageId"], image);
     assert_eq!(fake.counter(Action::RunInstances).failed, 2);
     assert_eq!(fake.counter(Action::DescribeImages).throttled, 1);
+}
+
+#[test]
+fn tags_of_new_resources_need_the_permission_for_tags() {
+    let fake = unsigned();
+    let image = image(&fake, "web", "");
+    fake.set_faults(Faults {
+        denied: [Action::CreateTags].into(),
+        ..Faults::default()
+    });
+    let tag = "TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=m";
+    let answer = try_run(&fake, &image, tag);
+    refused(&answer, 403, "UnauthorizedOperation");
+    assert!(answer.text().contains("ec2:CreateTags"));
+    run(&fake, &image, "");
 }

@@ -12,6 +12,7 @@ mod network;
 mod query;
 mod read;
 mod sdk;
+mod sdk_ec2;
 mod signatures;
 mod start;
 mod tags;
