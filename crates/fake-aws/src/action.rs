@@ -93,6 +93,7 @@ actions! {
         ReleaseAddress
         DescribeAddresses
         DescribeInstanceTypes
+        DescribeInstanceTypeOfferings
         DescribeSubnets
         DescribeSecurityGroups
         DescribeAvailabilityZones

@@ -13,6 +13,7 @@ mod launch;
 mod life;
 mod mapping;
 mod network;
+mod offerings;
 mod page;
 mod refusal;
 mod run;
@@ -126,6 +127,7 @@ fn dispatch(world: &World, setting: &Setting, form: &Form) -> Result<Xml, Refusa
         Action::ReleaseAddress => addresses::release(world, form),
         Action::DescribeAddresses => addresses::describe(world, form),
         Action::DescribeInstanceTypes => types::describe(world, form),
+        Action::DescribeInstanceTypeOfferings => offerings::describe(world, form),
         Action::DescribeSubnets => network::subnets(world, form),
         Action::DescribeSecurityGroups => network::security_groups(world, form),
         Action::DescribeAvailabilityZones => network::zones(world, form),

@@ -114,6 +114,10 @@ impl InstanceType {
         TYPES.iter().find(|kind| kind.name == name)
     }
 
+    pub(super) fn all() -> impl Iterator<Item = &'static InstanceType> {
+        TYPES.iter()
+    }
+
     pub(super) fn architecture(&self) -> &'static str {
         match self.family {
             'g' | 'G' | '8' | 'M' => "arm64",
