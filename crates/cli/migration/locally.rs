@@ -48,7 +48,7 @@ pub(crate) fn launch(
         ),
         ..hardware.clone()
     };
-    let boot = crate::blueprint::BootMode::Auto;
+    let boot = migration.boot_mode(launch.machine)?;
     launch.say("booting it in QEMU");
     let outcome = command::local::launch(name, &opened, boot, &source, &hardware, launch.terminal)?;
     let kept = hardware.keep.is_some();

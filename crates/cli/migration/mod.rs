@@ -3,6 +3,9 @@
 mod conversions;
 mod launch;
 mod locally;
+#[cfg(feature = "aws")]
+mod on_ec2;
+#[cfg(not(feature = "aws"))]
 #[path = "no_ec2.rs"]
 mod on_ec2;
 mod recover;
@@ -166,6 +169,26 @@ impl Migration {
     /// The machine's blueprint, if it has one.
     pub(crate) fn blueprint(&self, machine: &Machine) -> Option<PathBuf> {
         machine.blueprint.as_deref().map(|path| self.path(path))
+    }
+
+    /// What starts the machine, as its blueprint says.
+    fn boot_mode(&self, machine: &Machine) -> Result<crate::blueprint::BootMode> {
+        use crate::blueprint::BootMode;
+        let Some(path) = self.blueprint(machine) else {
+            return Ok(BootMode::Auto);
+        };
+        let (project, types) = (&self.project.metadata.name, Table::built_in());
+        Ok(
+            match blueprint_of(&path, project, &machine.name, types)?
+                .boot
+                .mode
+            {
+                blueprint::BootMode::Auto => BootMode::Auto,
+                blueprint::BootMode::LegacyBios => BootMode::LegacyBios,
+                blueprint::BootMode::Uefi => BootMode::Uefi,
+                blueprint::BootMode::UefiPreferred => BootMode::UefiPreferred,
+            },
+        )
     }
 
     /// The machine's disks as arguments of commands.

@@ -30,6 +30,7 @@ pub mod tag;
 mod target;
 mod wait;
 
+pub use crate::lifecycle::Kind;
 pub use action::Action;
 pub use check::{Finding, Level};
 pub use error::Error;
@@ -38,7 +39,7 @@ pub use find::{Found, Resource, Thing};
 pub use limits::Limits;
 pub use policy::{Grants, Use, policy};
 pub use remove::RemoveOptions;
-pub use target::{Interface, Kind, NewTarget, Target, TargetDisk, Volume};
+pub use target::{Interface, NewTarget, Target, TargetDisk, Volume};
 
 use aws::Connection;
 use retry::Pace;

@@ -113,7 +113,7 @@ impl Resource {
             id: id.to_owned(),
             project: tag(tag::PROJECT).unwrap_or_default(),
             machine: tag(tag::MACHINE).unwrap_or_default(),
-            kind: tags.get(tag::KIND).and_then(|name| Kind::of_name(name)),
+            kind: tags.get(tag::KIND).and_then(|name| name.parse().ok()),
             launch: tags.get(tag::LAUNCH).and_then(|number| number.parse().ok()),
             mark: tag(tag::STATE),
             thing,

@@ -148,11 +148,12 @@ impl Launch<'_> {
                 // one, and is not seen everywhere yet.
                 Err(End::Failed(failure)) if failure.code == "InvalidAMIName.Duplicate" => {
                     let until = self.ec2.settled();
+                    let since = Instant::now();
                     while found.is_none() {
                         if Instant::now() >= until {
                             return Err(failure.into_error(action));
                         }
-                        self.ec2.pause(self.interrupt)?;
+                        self.ec2.pause(since, self.interrupt)?;
                         found = self.image_of_name()?;
                     }
                 }
@@ -263,6 +264,7 @@ impl Launch<'_> {
     fn tag_volumes(&self, seen: &InstanceSeen) -> Result<(), Error> {
         let until = self.ec2.settled();
         let mut seen = seen.clone();
+        let since = Instant::now();
         for (device, tags) in &self.request.after.volume_tags {
             let volume = loop {
                 let volume = seen.volumes.iter().find(|volume| volume.device == *device);
@@ -276,7 +278,7 @@ impl Launch<'_> {
                         what: format!("{} has no volume {device}", seen.id),
                     });
                 }
-                self.ec2.pause(self.interrupt)?;
+                self.ec2.pause(since, self.interrupt)?;
                 if let Some(now) = self.ec2.instance(&seen.id, Some(until), self.interrupt)? {
                     seen = now;
                 }

@@ -12,7 +12,7 @@ pub struct Limits {
     /// For so long what was just made may not be known to all of EC2, and what was just removed may
     /// still hold its address.
     pub settled: Duration,
-    /// Between two looks at the same thing.
+    /// Between two looks at the same thing, at the most.
     pub poll: Duration,
     /// Until an image is available.
     pub image: Duration,

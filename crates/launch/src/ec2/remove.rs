@@ -184,6 +184,7 @@ impl<'a> Removal<'a> {
     fn delete(&mut self, resource: &Resource, until: Instant) -> Result<(), Error> {
         let id = resource.id.as_str();
         let mut told = false;
+        let since = Instant::now();
         loop {
             let state = match self.look(resource)? {
                 Look::Gone => return Ok(()),
@@ -206,7 +207,7 @@ impl<'a> Removal<'a> {
                 let limit = self.ec2.0.limits.terminated;
                 return Err(not_in_time(id, &state, "available", limit));
             }
-            self.ec2.pause(self.interrupt)?;
+            self.ec2.pause(since, self.interrupt)?;
         }
     }
 

@@ -140,14 +140,21 @@ impl Ec2 {
         })
     }
 
-    /// Waits between two looks at the same thing.
-    pub(crate) fn pause(&self, interrupt: &Interrupt) -> Result<(), Error> {
+    /// Waits between two looks at the same thing, which is looked at since then: a fourth of the time
+    /// that it has taken, so that what is quick is seen soon.
+    pub(crate) fn pause(&self, since: Instant, interrupt: &Interrupt) -> Result<(), Error> {
+        let pause = (since.elapsed() / 4)
+            .max(FIRST_LOOK)
+            .min(self.0.limits.poll);
         self.0.connection.wait(interrupt, async {
-            tokio::time::sleep(self.0.limits.poll).await;
+            tokio::time::sleep(pause).await;
             Ok(())
         })
     }
 }
+
+/// The least pause between two looks.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
 
 /// Full jitter: anything from nothing to a bound that doubles with each attempt.
 fn pause(attempts: u32, random: u32) -> Duration {

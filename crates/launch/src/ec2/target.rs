@@ -2,8 +2,8 @@
 
 use crate::blueprint::{Blueprint, SourceFacts};
 use crate::instances::Table;
+use crate::lifecycle::Kind;
 use serde::Serialize;
-use std::fmt;
 
 /// A target to launch.
 #[derive(Clone, Copy, Debug)]
@@ -25,38 +25,6 @@ pub struct NewTarget<'a> {
     pub types: &'a Table,
     /// The machine's disks, all of them, in any order; exactly one is the root.
     pub disks: &'a [TargetDisk<'a>],
-}
-
-/// What a machine is launched for.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// To see whether it works.
-    Test,
-    /// To stay.
-    Cutover,
-}
-
-impl Kind {
-    /// The value of the tag.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Test => "test",
-            Self::Cutover => "cutover",
-        }
-    }
-
-    pub(crate) fn of_name(name: &str) -> Option<Self> {
-        [Self::Test, Self::Cutover]
-            .into_iter()
-            .find(|kind| kind.name() == name)
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 /// A disk of the machine, as a snapshot.

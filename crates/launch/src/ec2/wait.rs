@@ -33,6 +33,7 @@ impl Watch<'_> {
         let limit = self.ec2.0.limits.image;
         let (new, until) = (self.ec2.settled(), after(limit));
         let mut before = String::new();
+        let since = Instant::now();
         loop {
             let seen = self.ec2.image(id, Some(new), self.interrupt)?;
             // An answer without it is a place that does not know it yet.
@@ -55,7 +56,7 @@ impl Watch<'_> {
             if Instant::now() >= until {
                 return Err(not_in_time(id, &name, "available", limit));
             }
-            self.ec2.pause(self.interrupt)?;
+            self.ec2.pause(since, self.interrupt)?;
         }
     }
 
@@ -64,6 +65,7 @@ impl Watch<'_> {
         let limit = self.ec2.0.limits.running;
         let (new, until) = (self.ec2.settled(), after(limit));
         let mut before = String::new();
+        let since = Instant::now();
         loop {
             let seen = self.ec2.instance(id, Some(new), self.interrupt)?;
             let state = seen.as_ref().map_or("pending", |seen| seen.state.as_str());
@@ -76,7 +78,7 @@ impl Watch<'_> {
             if Instant::now() >= until {
                 return Err(self.late(id, &state, "running", limit));
             }
-            self.ec2.pause(self.interrupt)?;
+            self.ec2.pause(since, self.interrupt)?;
         }
     }
 
@@ -89,6 +91,7 @@ impl Watch<'_> {
         let mut impaired_since = None;
         let call = self.ec2.0.sdk.describe_instance_status().instance_ids(id);
         let call = call.include_all_instances(true);
+        let since = Instant::now();
         loop {
             let asked = Asked::not_found_until(action, self.ec2.settled());
             let answer = self
@@ -133,13 +136,14 @@ impl Watch<'_> {
             if Instant::now() >= until {
                 return Err(self.late(id, &name, "ok in both", limits.status_ok));
             }
-            self.ec2.pause(self.interrupt)?;
+            self.ec2.pause(since, self.interrupt)?;
         }
     }
 
     /// Until an instance has shut down.
     pub(super) fn stopped(&mut self, id: &str, until: Instant) -> Result<(), Error> {
         let mut before = String::new();
+        let since = Instant::now();
         loop {
             let seen = self
                 .ec2
@@ -158,13 +162,14 @@ impl Watch<'_> {
             if Instant::now() >= until {
                 return Err(self.late(id, &state, "stopped", self.ec2.0.limits.stopped));
             }
-            self.ec2.pause(self.interrupt)?;
+            self.ec2.pause(since, self.interrupt)?;
         }
     }
 
     /// Until an instance is terminated.
     pub(super) fn terminated(&mut self, id: &str, until: Instant) -> Result<(), Error> {
         let mut before = String::new();
+        let since = Instant::now();
         loop {
             let seen = self.ec2.instance(id, None, self.interrupt)?;
             let state = seen.map_or_else(|| "terminated".to_owned(), |seen| seen.state);
@@ -176,7 +181,7 @@ impl Watch<'_> {
                 let limit = self.ec2.0.limits.terminated;
                 return Err(not_in_time(id, &state, "terminated", limit));
             }
-            self.ec2.pause(self.interrupt)?;
+            self.ec2.pause(since, self.interrupt)?;
         }
     }
 
