@@ -10,6 +10,20 @@
 //! pass ends at once.
 //!
 //! All calls wait for their end, and look at the interrupt ten times in a second.
+//!
+//! ```no_run
+//! use launch::ec2::{Ec2, Event, Limits, RemoveOptions};
+//! use ondisk::Interrupt;
+//!
+//! let connection = aws::Connection::open(&aws::Config::default())?;
+//! let ec2 = Ec2::new(connection, &Limits::default());
+//! let interrupt = Interrupt::default();
+//! let found = ec2.find("datacentre-exit", Some("web1"), &interrupt)?;
+//! println!("launch {} was the last", found.highest_launch("web1"));
+//! let mut tell = |event: Event| println!("{event}");
+//! ec2.remove(&found.there, RemoveOptions::default(), &mut tell, &interrupt)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod action;
 mod check;

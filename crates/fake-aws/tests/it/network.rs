@@ -98,6 +98,29 @@ fn instance_types_are_described() {
 }
 
 #[test]
+fn every_type_is_offered_in_every_zone() {
+    let fake = unsigned();
+    let of = |form: &str| {
+        let answer = ok(&fake, "DescribeInstanceTypeOfferings", form);
+        (all(&answer, "instanceType"), all(&answer, "location"))
+    };
+    let zones = "LocationType=availability-zone&Filter.1.Name=instance-type&Filter.1.Value.1=";
+    let (types, locations) = of(&format!("{zones}m6i.large"));
+    assert_eq!(types, ["m6i.large", "m6i.large"]);
+    assert_eq!(locations, ["us-east-1a", "us-east-1b"]);
+    let elsewhere = "&Filter.2.Name=location&Filter.2.Value.1=us-east-1z";
+    assert!(of(&format!("{zones}m6i.large{elsewhere}")).0.is_empty());
+    assert!(of(&format!("{zones}m99.huge")).0.is_empty());
+    let region = "Filter.1.Name=instance-type&Filter.1.Value.1=m6i.large";
+    assert_eq!(of(region).1, ["us-east-1"]);
+    refused(
+        &ec2(&fake, "DescribeInstanceTypeOfferings", "LocationType=moon"),
+        400,
+        "InvalidParameterValue",
+    );
+}
+
+#[test]
 fn an_interface_is_made_changed_and_deleted() {
     let fake = unsigned();
     let form = format!(

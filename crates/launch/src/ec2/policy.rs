@@ -13,7 +13,7 @@ pub enum Use {
     Find,
     /// Removes targets: `test` and `cutover` again, `gc` with removal.
     Remove,
-    /// Looks at what a launch would need.
+    /// Looks at what a launch would need; what it tries besides is in the others.
     Check,
 }
 
@@ -73,6 +73,7 @@ impl Use {
                 Action::DescribeNetworkInterfaces,
                 Action::DescribeSecurityGroups,
                 Action::DescribeSubnets,
+                Action::DescribeVolumes,
                 Action::GetEbsEncryptionByDefault,
             ],
         }

@@ -219,6 +219,25 @@ pub(crate) fn interface(fake: &FakeAws) -> String {
     interface.network_interface_id().unwrap().to_owned()
 }
 
+/// An interface that bears our tags, and belongs to nothing.
+pub(crate) fn tagged_interface(fake: &FakeAws) -> String {
+    let (connection, client) = others(fake);
+    let id = interface(fake);
+    let tag = |key: &str, value: &str| {
+        let tag = aws_sdk_ec2::types::Tag::builder();
+        tag.key(key).value(value).build()
+    };
+    let call = client
+        .create_tags()
+        .resources(&id)
+        .tags(tag("rehost:tool", "rehost"))
+        .tags(tag("rehost:project", "p"))
+        .tags(tag("rehost:machine", "web1"))
+        .send();
+    connection.handle().block_on(call).unwrap();
+    id
+}
+
 /// Takes away our tags.
 pub(crate) fn untag(fake: &FakeAws, id: &str) {
     let (connection, client) = others(fake);

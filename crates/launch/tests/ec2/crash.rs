@@ -1,7 +1,7 @@
 //! A process that is killed at any request, and started again.
 
 use crate::common::{FIXED, Machine, connect, fake, limits};
-use fake_aws::{FakeAws, Faults, Hold, InstanceState, Life};
+use fake_aws::{Action, FakeAws, Faults, Hold, InstanceState, Life};
 use launch::ec2::{Ec2, Error};
 use ondisk::{Interrupt, Interrupted};
 use std::thread;
@@ -42,11 +42,20 @@ fn killed(
     after: bool,
     act: impl FnOnce(&Ec2, &Interrupt) -> Result<(), Error> + Send,
 ) -> bool {
-    fake.hold(Hold {
+    let hold = Hold {
         at,
         after,
         ..Hold::default()
-    });
+    };
+    killed_by(fake, hold, act)
+}
+
+fn killed_by(
+    fake: &FakeAws,
+    hold: Hold,
+    act: impl FnOnce(&Ec2, &Interrupt) -> Result<(), Error> + Send,
+) -> bool {
+    fake.hold(hold);
     let ec2 = connect(fake, &limits());
     let interrupt = Interrupt::default();
     let held = thread::scope(|scope| {
@@ -153,5 +162,56 @@ fn a_removal_that_is_killed_at_any_request_ends_with_nothing() {
             tried = at;
         }
         assert!(tried >= 8, "{tried}");
+    }
+}
+
+#[test]
+fn a_launch_that_is_killed_again_and_again_ends_as_one_target() {
+    for seed in 1..5_u64 {
+        let fake = quick();
+        let machine = machine(&fake);
+        let mut random = seed;
+        for _ in 0..6 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(seed);
+            let at = 1 + (random >> 33) % 14;
+            let act = |ec2: &Ec2, interrupt: &Interrupt| {
+                machine.with(|new| ec2.launch(new, &mut |_| {}, interrupt).map(drop))
+            };
+            killed(&fake, at, random >> 63 == 1, act);
+        }
+        let ec2 = connect(&fake, &limits());
+        machine.launch(&ec2).unwrap();
+        assert_one_target(&fake, seed);
+    }
+}
+
+#[test]
+fn what_was_made_just_before_the_kill_may_not_be_seen_at_once() {
+    for action in [
+        Action::RegisterImage,
+        Action::RunInstances,
+        Action::CreateTags,
+    ] {
+        let fake = quick();
+        fake.set_faults(Faults {
+            describe_lag_ms: 600,
+            ..fake.faults()
+        });
+        let machine = machine(&fake);
+        let act = |ec2: &Ec2, interrupt: &Interrupt| {
+            machine.with(|new| ec2.launch(new, &mut |_| {}, interrupt).map(drop))
+        };
+        let hold = Hold {
+            at: 1,
+            after: true,
+            actions: [action].into(),
+            ..Hold::default()
+        };
+        assert!(killed_by(&fake, hold, act), "{action:?}");
+        let ec2 = connect(&fake, &limits());
+        machine.launch(&ec2).unwrap();
+        assert_one_target(&fake, 0);
     }
 }

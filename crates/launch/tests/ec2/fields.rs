@@ -165,6 +165,17 @@ network:
 }
 
 #[test]
+fn without_a_network_it_is_the_default_one_with_our_tags() {
+    let fake = fake();
+    let ec2 = connect(&fake, &limits());
+    let machine = Machine::new(&fake, "");
+    machine.launch(&ec2).unwrap();
+    let interface = &fake.resources().interfaces[0];
+    assert_eq!(interface.subnet, crate::common::SUBNET);
+    assert_eq!(interface.tags["rehost:machine"], "web1");
+}
+
+#[test]
 fn an_interface_that_is_there_is_used_and_stays() {
     let fake = fake();
     let ec2 = connect(&fake, &limits());

@@ -5,5 +5,6 @@ mod crash;
 mod dry_run;
 mod fields;
 mod launch;
+mod policy;
 mod remove;
 mod trouble;
