@@ -10,7 +10,7 @@ pub(crate) use images::{
     Codec, CompareArgs, CopyArgs, DiskArgs, FormatArgs, InfoArgs, MapArgs, PairArgs, Subformat,
     ToFormat,
 };
-pub(crate) use launch::{AccelArg, FirmwareArg, LaunchArgs, LocalArgs, NicArg};
+pub(crate) use launch::{AccelArg, ArchArg, FirmwareArg, LaunchArgs, LocalArgs, NicArg};
 pub(crate) use snapshots::{DiffArgs, IamPolicyArgs, PolicyFor, ReplicateArgs, SnapshotsCommand};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
