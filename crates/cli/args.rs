@@ -13,7 +13,7 @@ pub(crate) use images::{
     Codec, CompareArgs, CopyArgs, DiskArgs, FormatArgs, InfoArgs, MapArgs, PairArgs, Subformat,
     ToFormat,
 };
-pub(crate) use launch::{AccelArg, FirmwareArg, LaunchArgs, LocalArgs, NicArg};
+pub(crate) use launch::{AccelArg, ArchArg, FirmwareArg, LaunchArgs, LocalArgs, NicArg};
 pub(crate) use migration::{
     CutoverArgs, GcArgs, MarkArgs, MarkedState, OfProjectArgs, ProjectArgs, StatusArgs, TargetArgs,
     TestArgs,

@@ -244,7 +244,14 @@ fn a_killed_launch_leaves_no_qemu_running() {
 }
 
 #[test]
-fn firmware_and_kernel_come_from_the_disk() {
+fn where_to_launch_has_to_be_said() {
+    let said = program().args(["launch", "disk.raw"]).output().unwrap();
+    assert_eq!(said.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("--local"));
+}
+
+#[test]
+fn firmware_comes_from_the_disk() {
     let lab = Lab::new(UP);
     let image = phony(&["debian12"]);
     let image = image.to_str().unwrap();
@@ -358,6 +365,17 @@ fn the_screen_of_a_target_without_a_serial_console_is_read_and_saved() {
             .unwrap()
             .starts_with("ALERT!")
     );
+}
+
+#[test]
+fn a_target_that_starts_over_and_over_is_given_up() {
+    let again = "for line in stream:\n    for _ in range(6):\n        say({'event': 'RESET'})\n";
+    let lab = Lab::new(&SPEAKS.replace("for line in stream:\n", again));
+    fs::write(lab.dir.path().join("says"), "Linux version 6.1\n").unwrap();
+    let outcome = lab.outcome(6, &[]);
+    assert_eq!(outcome["verdict"], "failed", "{outcome}");
+    let reason = outcome["reason"].as_str().unwrap();
+    assert!(reason.starts_with("it starts over and over"), "{reason}");
 }
 
 #[test]

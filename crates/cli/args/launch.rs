@@ -32,6 +32,9 @@ const HEADING: &str = "Local target";
 /// What a local target runs on, and how long.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LocalArgs {
+    /// The instruction set; auto: what the guest's programs are made for, else x86_64
+    #[arg(long, value_enum, default_value_t = ArchArg::Auto, help_heading = HEADING)]
+    pub(crate) arch: ArchArg,
     /// What starts the boot loader; auto: what the blueprint says, else what the disks boot with
     #[arg(long, value_enum, default_value_t = FirmwareArg::Auto, help_heading = HEADING)]
     pub(crate) firmware: FirmwareArg,
@@ -65,6 +68,17 @@ pub(crate) struct LocalArgs {
     /// The QEMU to use [default: qemu-system-x86_64 or qemu-system-aarch64]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::ExecutablePath, help_heading = HEADING)]
     pub(crate) qemu: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ArchArg {
+    /// As the disks say
+    Auto,
+    /// 64-bit PC
+    #[value(name = "x86_64")]
+    X86_64,
+    /// 64-bit ARM
+    Arm64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

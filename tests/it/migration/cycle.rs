@@ -129,7 +129,12 @@ fn two_machines_are_tested_twice_and_cut_over() {
         assert!(refused.contains("mark ready"), "{refused}");
     }
     let log = site.aws.fake.log();
-    let bad: Vec<_> = log.iter().filter(|entry| entry.status >= 400).collect();
+    // What went with its instance is looked for once more before its removal.
+    let gone = |entry: &&fake_aws::Entry| {
+        let error = entry.error.as_deref().unwrap_or_default();
+        entry.action.name().starts_with("Describe") && error.ends_with(".NotFound")
+    };
+    let bad: Vec<_> = log.iter().filter(|entry| entry.status >= 400 && !gone(entry)).collect();
     assert!(bad.is_empty(), "EC2 refused {bad:?}");
 }
 

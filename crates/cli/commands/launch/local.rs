@@ -1,6 +1,6 @@
 //! `rehost launch --local`
 
-use crate::args::{AccelArg, FirmwareArg, LaunchArgs, LocalArgs, NicArg, SourceArgs};
+use crate::args::{AccelArg, ArchArg, FirmwareArg, LaunchArgs, LocalArgs, NicArg, SourceArgs};
 use crate::blueprint;
 use crate::exit::NOT_UP;
 use crate::machine::{self, Opened};
@@ -51,15 +51,23 @@ pub(crate) fn launch(
 ) -> Result<Outcome> {
     let look = Look::at(opened, source.root.as_deref(), args.accel == AccelArg::Auto);
     if let Err(error) = &look {
-        let text = format!("rehost: the guest is launched unseen: {error:#}");
+        let why = format!("{error:#}");
+        let why = why
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(". What is there:");
+        let text = format!("rehost: what is on the disks is not known: {why}");
         eprintln!("{}", terminal.paint_err(Colour::Warning, &text));
     }
     let look = look.unwrap_or_default();
     let facts = look.facts.as_ref();
     let hardware = Hardware {
-        architecture: match facts.map(|facts| facts.architecture) {
-            Some(guest::Architecture::Aarch64) => Architecture::Arm64,
-            _ => Architecture::X86_64,
+        architecture: match (args.arch, facts.map(|facts| facts.architecture)) {
+            (ArchArg::X86_64, _) => Architecture::X86_64,
+            (ArchArg::Arm64, _) => Architecture::Arm64,
+            (ArchArg::Auto, Some(guest::Architecture::Aarch64)) => Architecture::Arm64,
+            (ArchArg::Auto, _) => Architecture::X86_64,
         },
         firmware: firmware(args.firmware, boot, facts.map(|facts| facts.firmware))?,
         memory_mib: args.memory,

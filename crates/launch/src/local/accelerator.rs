@@ -59,10 +59,11 @@ impl Display for Accelerator {
 
 /// CPUs for KVM, the best first: nested KVM may refuse the host's own.
 const CPUS: [&str; 4] = ["host", "max", "EPYC", "qemu64"];
-/// A kernel that runs takes two seconds for this.
+/// A kernel that runs takes two seconds to panic, and half of one to say its first word.
 const PATIENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(10);
 
-/// Chooses; `kernel` is an uncompressed-or-not image of the target's own, to try KVM with.
+/// Chooses; `kernel` is an image of the target's own kernel, to try KVM with.
 pub(super) fn choose(
     qemu: &Qemu,
     architecture: Architecture,
@@ -127,6 +128,7 @@ fn no_kvm(architecture: Architecture) -> Option<String> {
     opened.err().map(|error| format!("/dev/kvm: {error}"))
 }
 
+#[derive(Debug, Eq, PartialEq)]
 enum Tried {
     Runs,
     Refused(String),
@@ -172,8 +174,8 @@ fn try_kernel(
     arguments.push(kernel.into());
     let mut process = Process::start(&qemu.program, &arguments, dir)?;
     let (mut lines, mut spoke) = (Lines::default(), false);
-    let until = Instant::now() + PATIENCE;
-    while Instant::now() < until {
+    let start = Instant::now();
+    while start.elapsed() < if spoke { PATIENCE } else { SILENCE } {
         interrupt.check()?;
         match process.output.recv_timeout(Duration::from_millis(100)) {
             Ok(bytes) => {
@@ -196,4 +198,68 @@ fn try_kernel(
         }
     }
     Ok(Tried::Hangs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    fn tried(script: &str) -> Tried {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("qemu");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        let qemu = Qemu {
+            program,
+            version: String::new(),
+        };
+        let kernel = Path::new("/vmlinuz");
+        let interrupt = Interrupt::default();
+        try_kernel(
+            &qemu,
+            Architecture::X86_64,
+            "host",
+            kernel,
+            dir.path(),
+            &interrupt,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn only_a_kernel_that_gets_to_its_end_shows_that_kvm_works() {
+        let panics = "echo '[ 1.0] Kernel panic - not syncing: VFS: Unable to mount root fs on \
+                      unknown-block(0,0)'; sleep 600";
+        assert_eq!(tried(panics), Tried::Runs);
+        let refuses = "echo 'failed to set MSR 0x10a' >&2; exit 1";
+        assert_eq!(
+            tried(refuses),
+            Tried::Refused("failed to set MSR 0x10a".to_owned())
+        );
+        let stops = "echo 'early console in setup code'; exit 1";
+        assert_eq!(tried(stops), Tried::Hangs);
+    }
+
+    #[test]
+    fn a_foreign_target_is_emulated_and_kvm_for_it_refused() {
+        let foreign = match std::env::consts::ARCH {
+            "aarch64" => Architecture::X86_64,
+            _ => Architecture::Arm64,
+        };
+        let qemu = Qemu {
+            program: "/nowhere".into(),
+            version: String::new(),
+        };
+        let (dir, interrupt) = (Path::new("/tmp"), Interrupt::default());
+        let choose = |wanted| choose(&qemu, foreign, wanted, None, dir, &interrupt);
+        let chosen = choose(Accel::Auto).unwrap();
+        assert!(
+            !chosen.kvm && chosen.because.contains("the host is"),
+            "{chosen:?}"
+        );
+        assert!(matches!(choose(Accel::Kvm), Err(Error::NoKvm(_))));
+        assert_eq!(choose(Accel::Tcg).unwrap().because, "asked for");
+    }
 }

@@ -305,19 +305,18 @@ impl Watch<'_> {
         self.log.write(bytes)?;
         self.spoke = true;
         self.busy = Instant::now();
+        let mut end = None;
         for line in self.lines.push(bytes) {
             tracing::debug!(line, "console");
             self.task.advance(1);
-            let end = self.judge_line(&line);
+            // The first that decides does; those behind it are still worth to be shown.
+            end = end.or_else(|| self.judge_line(&line));
             if self.tail.len() >= TAIL_LINES {
                 self.tail.pop_front();
             }
             self.tail.push_back(line);
-            if end.is_some() {
-                return Ok(end);
-            }
         }
-        Ok(None)
+        Ok(end)
     }
 
     fn judge_rest(&mut self) -> Option<End> {
@@ -522,5 +521,25 @@ impl Log {
 
     fn is_full(&self) -> bool {
         self.full
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_that_never_ends_does_not_fill_the_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut log = Log::create(&path, 10).unwrap();
+        for _ in 0..5 {
+            log.write(b"abcd").unwrap();
+        }
+        assert!(log.is_full());
+        assert_eq!(std::fs::read(&path).unwrap(), b"abcdabcdab");
+        let mut log = Log::create(&path, 4).unwrap();
+        log.write(b"abcd").unwrap();
+        assert!(!log.is_full(), "all of it is there");
     }
 }

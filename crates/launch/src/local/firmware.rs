@@ -57,20 +57,24 @@ const ARM64: &[[&str; 2]] = &[
 
 /// Finds the firmware, and copies its variables into `dir`.
 pub(super) fn find(architecture: Architecture, dir: &Path) -> Result<Uefi, Error> {
-    let (table, package) = match architecture {
-        Architecture::X86_64 => (X86_64, "ovmf"),
-        Architecture::Arm64 => (ARM64, "qemu-efi-aarch64"),
-    };
-    let mut pairs = table.iter();
-    let found = pairs.find(|pair| pair.iter().all(|path| Path::new(path).exists()));
-    let Some([code, empty]) = found else {
-        return Err(Error::NoFirmware { package });
-    };
-    let (empty, variables) = (Path::new(empty), dir.join("variables"));
+    let [code, empty] = installed(architecture)?;
+    let variables = dir.join("variables");
     let content = std::fs::read(empty).map_err(|error| Error::io(empty, "read", error))?;
     std::fs::write(&variables, content).map_err(|error| Error::io(&variables, "write", error))?;
     Ok(Uefi {
         code: code.into(),
         variables,
     })
+}
+
+/// The files of the host.
+pub(super) fn installed(architecture: Architecture) -> Result<[&'static Path; 2], Error> {
+    let (table, package) = match architecture {
+        Architecture::X86_64 => (X86_64, "ovmf"),
+        Architecture::Arm64 => (ARM64, "qemu-efi-aarch64"),
+    };
+    let mut pairs = table.iter();
+    let found = pairs.find(|pair| pair.iter().all(|path| Path::new(path).exists()));
+    let found = found.ok_or(Error::NoFirmware { package })?;
+    Ok(found.map(Path::new))
 }

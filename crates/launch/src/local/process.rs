@@ -29,7 +29,8 @@ const PIECES: usize = 64;
 const PIECE: usize = 4096;
 
 impl Process {
-    /// Starts a program with nothing on its stdin; `dir` is where it puts temporary files.
+    /// Starts a program with nothing on its stdin; `dir` is where it puts temporary files. The
+    /// calling thread is the one that it does not outlive, and has to stay until it has ended.
     pub(super) fn start(program: &Path, arguments: &[OsString], dir: &Path) -> Result<Self, Error> {
         let mut command = match leash() {
             Some(setpriv) => {

@@ -1,8 +1,9 @@
 //! From disks to a machine: volumes are made, the target that was there before goes away, and the
 //! new one boots.
 
-use super::volume;
-use super::{Error, Hardware, MAX_VOLUMES, Options, Outcome, Volume, VolumeFormat, boot};
+use super::qemu::Qemu;
+use super::{Error, Firmware, Hardware, MAX_VOLUMES, Options, Outcome, Volume, VolumeFormat, boot};
+use super::{firmware, volume};
 use block::BlockRead;
 use ondisk::{Interrupt, Progress};
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,10 @@ pub fn launch(
 ) -> Result<Outcome, Error> {
     // Before gigabytes are written for nothing.
     target.hardware.check(target.sources.len())?;
+    Qemu::find(options.program.as_deref(), target.hardware.architecture)?;
+    if target.hardware.firmware == Firmware::Uefi {
+        firmware::installed(target.hardware.architecture)?;
+    }
     let temporary;
     let place = match &options.keep {
         Some(dir) => Some(Place::claim(dir, target)?),
