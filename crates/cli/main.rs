@@ -25,6 +25,7 @@ mod size;
 mod snapshot_home;
 mod snapshot_name;
 mod source;
+mod table;
 mod target;
 mod terminal;
 mod write_format;
