@@ -13,6 +13,8 @@ pub(crate) const DIFFERENT: u8 = 3;
 pub(crate) const SOURCE: u8 = 4;
 /// The user stopped the work.
 pub(crate) const INTERRUPTED: u8 = 130;
+/// `fleet report` found a machine that failed.
+pub(crate) const MACHINE: u8 = 6;
 const FAILED: u8 = 1;
 const GUEST: u8 = 5;
 

@@ -20,6 +20,8 @@ pub(crate) struct Opened {
     pub(crate) snapshots: Vec<Option<Snapshot>>,
     /// Every file that was opened: none of them may be written.
     pub(crate) files: Vec<PathBuf>,
+    /// Each disk as reports have it.
+    pub(crate) reported: Vec<report::SourceDisk>,
 }
 
 /// Opens the disks of one machine.
@@ -31,10 +33,11 @@ pub(crate) fn open(
 ) -> Result<Opened> {
     let options = source::options(args.format.as_deref(), &args.allow_path, purpose, terminal)?;
     let (mut disks, mut stems, mut files) = (Vec::new(), Vec::new(), Vec::new());
-    let mut snapshots = Vec::new();
+    let (mut snapshots, mut reported) = (Vec::new(), Vec::new());
     for text in images {
         for disk in source::open(text, &options, &args.aws, terminal)? {
             files.extend_from_slice(disk.files());
+            reported.push(disk.reported(text));
             snapshots.push(match &disk.content {
                 From::Snapshot(snapshot) => Some(snapshot.clone()),
                 From::Image(_) => None,
@@ -52,6 +55,7 @@ pub(crate) fn open(
         stems,
         snapshots,
         files,
+        reported,
     })
 }
 

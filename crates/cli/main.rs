@@ -20,6 +20,8 @@ mod machine;
 mod mounted;
 mod output;
 mod progress;
+mod record;
+mod regions;
 mod since;
 mod size;
 mod snapshot_home;
@@ -28,6 +30,7 @@ mod source;
 mod table;
 mod target;
 mod terminal;
+mod whole_file;
 mod write_format;
 
 use clap::Parser;

@@ -12,6 +12,7 @@ mod ebs;
 mod hostile;
 mod images;
 mod packages;
+mod reports;
 mod several_disks;
 mod snapshots;
 mod space;

@@ -6,6 +6,8 @@ use crate::blueprint::{Blueprint, BootMode};
 use crate::exit::Unconvertible;
 use crate::locator::{Destination, Source};
 use crate::machine::Opened;
+use crate::record::{Notes, Recorder};
+use crate::regions::{self, Written};
 use crate::snapshot_home::{Home, New, Role, Set, Snapshot};
 use crate::source::Purpose;
 use crate::target::{self, Output};
@@ -53,6 +55,16 @@ struct ReportedChange {
 }
 
 pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
+    let mut recorder = Recorder::begin("convert", args.report.as_deref())?;
+    let ended = convert_all(args, &mut recorder, terminal);
+    recorder.end(ended, terminal)
+}
+
+fn convert_all(
+    args: &ConvertArgs,
+    recorder: &mut Recorder,
+    terminal: &Terminal,
+) -> Result<ExitCode> {
     let now = source_date_epoch()?;
     let jobs = jobs(args)?;
     let destination = match &args.output {
@@ -64,9 +76,14 @@ pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
         ),
     };
     let purpose = Purpose::to_copy(args.no_verify);
-    let opened = jobs
+    let notes: Vec<Notes> = jobs
         .iter()
-        .map(|job| machine::open(&job.images, &args.source, purpose, terminal));
+        .map(|job| recorder.notes(&job.machine))
+        .collect();
+    let opened = jobs.iter().zip(&notes).map(|(job, notes)| {
+        let open = || machine::open(&job.images, &args.source, purpose, terminal);
+        notes.watch().step("open the disks", open)
+    });
     let opened: Vec<_> = opened.collect();
     // An archive is one argument, but may hold several disks.
     let disks = |(job, opened): (&Job, &Result<Opened>)| match opened {
@@ -87,9 +104,11 @@ pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
         .par_iter()
         .zip(opened)
         .zip(places.0)
-        .map(|((job, opened), paths)| {
-            let report = opened.and_then(|opened| convert(job, &opened, &paths, &run));
-            report.with_context(|| format!("{} was not converted", job.name))
+        .zip(notes)
+        .map(|(((job, opened), paths), mut notes)| {
+            let report = opened.and_then(|opened| convert(job, &opened, &paths, &run, &mut notes));
+            let report = report.with_context(|| format!("{} was not converted", job.name));
+            (report, notes)
         })
         .collect();
     // Only now: a snapshot is removed when nobody writes to its store, and the other jobs did.
@@ -101,7 +120,8 @@ pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
         output.remove();
     }
     let (mut reports, mut failed) = (Vec::new(), None);
-    for result in results {
+    for (result, notes) in results {
+        recorder.add(notes, &result);
         match (result, &failed) {
             (Ok(report), _) => reports.push(report),
             (Err(error), None) => failed = Some(error),
@@ -315,7 +335,13 @@ struct Run<'a> {
     terminal: &'a Terminal,
 }
 
-fn convert(job: &Job, opened: &Opened, paths: &[PathBuf], run: &Run<'_>) -> Result<Report> {
+fn convert(
+    job: &Job,
+    opened: &Opened,
+    paths: &[PathBuf],
+    run: &Run<'_>,
+    notes: &mut Notes,
+) -> Result<Report> {
     let Run {
         args,
         target,
@@ -331,8 +357,17 @@ fn convert(job: &Job, opened: &Opened, paths: &[PathBuf], run: &Run<'_>) -> Resu
         outputs: Vec::new(),
     };
     let mut converted = true;
-    match convert_guest(job, opened, args.source.root.as_deref(), *now) {
+    notes.machine.sources.clone_from(&opened.reported);
+    let conversion = notes
+        .watch()
+        .step("inspect, plan and change the guest", || {
+            convert_guest(job, opened, args.source.root.as_deref(), *now)
+        });
+    match conversion {
         Ok(conversion) => {
+            notes
+                .machine
+                .add_conversion(&conversion.facts, &conversion.plan);
             report.os = Some(conversion.plan.guest.os);
             report.findings = conversion.plan.findings;
             let changes = conversion.plan.changes.into_iter();
@@ -345,18 +380,21 @@ fn convert(job: &Job, opened: &Opened, paths: &[PathBuf], run: &Run<'_>) -> Resu
             converted = false;
             let text = format!("the disks are written as they are: {error}");
             let rule = "convert".to_owned();
-            report.findings.push(Finding {
+            let finding = Finding {
                 severity: Severity::Problem,
                 rule,
                 text,
-            });
+            };
+            notes.machine.findings.push((&finding).into());
+            report.findings.push(finding);
         }
         Err(error) => return Err(error),
     }
     terminal.interrupt.check()?;
     let set = target.begin(job, opened)?;
     let disks = opened.machine.disks();
-    let outputs: Vec<_> = disks
+    let noted = &*notes;
+    let outputs: Vec<Result<_>> = disks
         .par_iter()
         .zip(paths)
         .zip(&opened.snapshots)
@@ -377,13 +415,27 @@ fn convert(job: &Job, opened: &Opened, paths: &[PathBuf], run: &Run<'_>) -> Resu
                 changed: &changed,
                 set: set.as_ref(),
             };
-            target.write(&to_write, device, terminal)
+            let write = || target.write(&to_write, device, terminal);
+            let output = noted.watch().step(format!("write {}", disk.name), write)?;
+            let written = Written {
+                device,
+                converted: converted.then_some(&*changed),
+                output: &output,
+            };
+            let regions = noted.regions(&disk.name, &written, |painter| {
+                regions::partitions(painter, index, disk, noted.machine.guest.as_ref());
+            });
+            Ok((output, regions))
         })
         .collect();
     let mut failed = None;
-    for output in outputs {
-        match output {
-            Ok(output) => report.outputs.push(output),
+    for written in outputs {
+        match written {
+            Ok((output, regions)) => {
+                notes.machine.outputs.push(output.reported());
+                notes.machine.regions.extend(regions);
+                report.outputs.push(output);
+            }
             Err(error) => failed = failed.or(Some(error)),
         }
     }
@@ -392,6 +444,7 @@ fn convert(job: &Job, opened: &Opened, paths: &[PathBuf], run: &Run<'_>) -> Resu
         return Ok(report);
     };
     if !target.overwrites() {
+        notes.machine.outputs.clear();
         // Disks of one machine belong together: none stays without the others.
         let mut undone = run.undone.lock().unwrap_or_else(PoisonError::into_inner);
         undone.append(&mut report.outputs);

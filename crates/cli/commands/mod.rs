@@ -6,6 +6,7 @@ mod convert;
 mod copy;
 mod diff;
 mod diff_files;
+mod fleet;
 mod iam_policy;
 mod info;
 mod inspect;
@@ -13,6 +14,7 @@ mod manual;
 mod map;
 mod plan;
 mod replicate;
+mod report;
 mod rules;
 mod snapshots;
 
@@ -35,6 +37,8 @@ pub(crate) fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
         Command::Diff(args) => diff::run(&args, terminal),
         Command::Replicate(args) => replicate::run(&args, terminal),
         Command::Snapshots(command) => snapshots::run(&command, terminal),
+        Command::Report(args) => report::run(&args),
+        Command::Fleet(command) => fleet::run(&command, terminal),
         Command::IamPolicy(args) => iam_policy::run(&args),
         Command::Rules(args) => rules::run(&args),
         Command::Ls(args) => browse::ls(&args, terminal),

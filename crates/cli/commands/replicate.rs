@@ -4,12 +4,14 @@ use crate::args::ReplicateArgs;
 use crate::changed::Changed;
 use crate::exit::{self, Kept};
 use crate::locator::{Destination, Source};
+use crate::record::{Notes, Recorder};
+use crate::regions::Written;
 use crate::since::{self, Since, Told};
 use crate::snapshot_home::{Home, New, Role, Set};
 use crate::source::{self, Disk, Purpose};
 use crate::target::{Output, Summary};
 use crate::terminal::Terminal;
-use crate::{ebs, mounted, output};
+use crate::{ebs, mounted, output, record};
 use anyhow::{Context, Result, bail};
 use ondisk::{Interrupt, Interrupted};
 use serde::Serialize;
@@ -24,6 +26,7 @@ struct Report {
 }
 
 pub(super) fn run(args: &ReplicateArgs, terminal: &Terminal) -> Result<ExitCode> {
+    record::claim(args.report.as_deref())?;
     let destination = Destination::parse(&args.to)?;
     if args.every.is_some() && args.sources.iter().any(|source| source == "-") {
         bail!("stdin can be read only once, and --every reads the disks again");
@@ -91,7 +94,7 @@ fn machine(args: &ReplicateArgs) -> Result<String> {
     Ok(name)
 }
 
-/// Makes a snapshot of each disk that has changed.
+/// Makes a snapshot of each disk that has changed, and writes a report of it.
 fn round(
     args: &ReplicateArgs,
     machine: &str,
@@ -99,12 +102,32 @@ fn round(
     home: &Home,
     terminal: &Terminal,
 ) -> Result<()> {
-    let mut disks = open(args, terminal)?;
+    let mut recorder = Recorder::begin("replicate", args.report.as_deref())?;
+    let mut notes = recorder.notes(machine);
+    let ended = replicate(args, machine, lists, home, &mut notes, terminal);
+    recorder.add(notes, &ended);
+    recorder.end(ended, terminal)
+}
+
+fn replicate(
+    args: &ReplicateArgs,
+    machine: &str,
+    lists: &[Changed],
+    home: &Home,
+    notes: &mut Notes,
+    terminal: &Terminal,
+) -> Result<()> {
+    let opened = notes
+        .watch()
+        .step("open the disks", || open(args, terminal));
+    let mut disks = opened?;
     let again = args.sources.iter().all(|source| source != "-");
     if let Some(time) = since::settles_in(&disks).filter(|_| again) {
         wait(time, &terminal.interrupt)?;
         disks = open(args, terminal)?;
     }
+    let reported = disks.iter().map(|disk| disk.reported(&disk.name));
+    notes.machine.sources = reported.collect();
     let told = since::told(args, lists, &disks, terminal)?;
     let mut report = Report {
         machine: machine.to_owned(),
@@ -119,11 +142,25 @@ fn round(
     };
     for ((number, disk), told) in (1..).zip(&disks).zip(&told) {
         let number = number.to_string();
-        match chain.snapshot(disk, &number, told, terminal) {
-            Ok(output) => report.outputs.push(output),
+        let snapshot = || chain.snapshot(disk, &number, told, terminal);
+        let step = format!("compare and store {}", disk.name);
+        match notes.watch().step(step, snapshot) {
+            Ok(output) => {
+                let device = disk.device();
+                let written = Written {
+                    device: &*device,
+                    converted: None,
+                    output: &output,
+                };
+                let regions = notes.regions(&disk.name, &written, |_| {});
+                notes.machine.regions.extend(regions);
+                notes.machine.outputs.push(output.reported());
+                report.outputs.push(output);
+            }
             Err(error) => {
                 // Disks of one machine belong together: none stays without the others.
                 report.outputs.iter().for_each(Output::remove);
+                notes.machine.outputs.clear();
                 return Err(error);
             }
         }
@@ -230,6 +267,7 @@ fn render(report: &Report, json: bool) -> Result<()> {
             id,
             put_blocks,
             made,
+            ..
         }) = output.snapshot()
         {
             if made {
