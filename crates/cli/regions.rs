@@ -163,6 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "one range is meant")]
     fn blocks_are_counted_once() {
         let size = 3 * BLOCK + 7;
         for (ranges, expected) in [
