@@ -5,6 +5,7 @@ mod blueprint;
 mod images;
 mod launch;
 mod migration;
+mod report;
 mod snapshots;
 
 pub(crate) use aws::{AwsArgs, UploadArgs};
@@ -18,6 +19,7 @@ pub(crate) use migration::{
     CutoverArgs, GcArgs, MarkArgs, MarkedState, OfProjectArgs, ProjectArgs, StatusArgs, TargetArgs,
     TestArgs,
 };
+pub(crate) use report::{FleetCommand, FleetReportArgs, ReportArgs};
 pub(crate) use snapshots::{DiffArgs, IamPolicyArgs, PolicyFor, ReplicateArgs, SnapshotsCommand};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -60,6 +62,7 @@ Examples:
   rehost replicate web1.vmdk --to ebs:   the same, as snapshots in Amazon EBS
   rehost convert ebs:snap-0123456789abcdef0 -o ebs:     convert one of them there
   rehost launch --local web1.raw         boot a converted machine in QEMU, and see whether it comes up
+  rehost report web1.json -o web1.html   a page of what `convert --report web1.json` did
 
 Exit status:
     0  done; `plan --check`: nothing to change; `compare`: equal
@@ -71,7 +74,8 @@ Exit status:
        copy was made, but not all of the source could be read; `snapshots fsck`: the store is
        damaged
     5  the guest cannot be converted as asked; nothing was written
-    6  `launch`: the target did not come up
+    6  `launch`, `test`, `cutover`: the target did not come up; `fleet report`: a machine failed, or
+       a run failed before any machine
   130  interrupted; nothing was published
 
 Environment:
@@ -215,6 +219,18 @@ pub(crate) enum Command {
     /// Look at the snapshots of a store, remove and check them
     #[command(subcommand)]
     Snapshots(SnapshotsCommand),
+    /// Make one HTML page of the reports of one run or several
+    ///
+    /// What was found, what was changed and why, which regions of each disk were data, changed and
+    /// uploaded, and what to check by hand. The page is one file without scripts that asks nothing
+    /// from anywhere; it can be mailed, printed and read on a phone.
+    #[command(
+        after_help = "Examples:\n  rehost convert web1.vmdk -o web1.raw --report web1.json\n  rehost report web1.json -o web1.html\n  rehost report reports/*.json > all.html"
+    )]
+    Report(ReportArgs),
+    /// Look at what became of many machines
+    #[command(subcommand)]
+    Fleet(FleetCommand),
     /// Print the least that IAM has to allow for snapshots in EBS
     ///
     /// Making, filling and removing is allowed for snapshots that have rehost's own tag, and nothing
@@ -365,6 +381,12 @@ pub(crate) struct ConvertArgs {
     /// Print a report as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write what was found and done to this file as JSON; `rehost report` makes a page of it
+    ///
+    /// It is written whenever the run ends, also when it fails. A report that is there is replaced,
+    /// anything else is not.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) report: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) upload: UploadArgs,
 }

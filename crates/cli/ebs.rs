@@ -494,6 +494,18 @@ impl Made {
         self.made
     }
 
+    pub(crate) fn parent(&self) -> Option<&str> {
+        self.parent.as_deref()
+    }
+
+    pub(crate) fn region(&self) -> &str {
+        &self.region
+    }
+
+    pub(crate) fn read(&self) -> u64 {
+        self.read
+    }
+
     /// Forgets what was kept of those before it.
     pub(crate) fn settle(&self) {
         for id in &self.obsolete {

@@ -15,6 +15,8 @@ pub(crate) const SOURCE: u8 = 4;
 pub(crate) const NOT_UP: u8 = 6;
 /// The user stopped the work.
 pub(crate) const INTERRUPTED: u8 = 130;
+/// `fleet report` found a machine that failed.
+pub(crate) const MACHINE: u8 = 6;
 const FAILED: u8 = 1;
 const GUEST: u8 = 5;
 

@@ -25,6 +25,8 @@ pub(crate) struct Opened {
     pub(crate) plain: Vec<Option<(PathBuf, VolumeFormat)>>,
     /// Every file that was opened: none of them may be written.
     pub(crate) files: Vec<PathBuf>,
+    /// Each disk as reports have it.
+    pub(crate) reported: Vec<report::SourceDisk>,
 }
 
 /// Opens the disks of one machine.
@@ -37,9 +39,11 @@ pub(crate) fn open(
     let options = source::options(args.format.as_deref(), &args.allow_path, purpose, terminal)?;
     let (mut disks, mut stems, mut files) = (Vec::new(), Vec::new(), Vec::new());
     let (mut snapshots, mut plain) = (Vec::new(), Vec::new());
+    let mut reported = Vec::new();
     for text in images {
         for disk in source::open(text, &options, &args.aws, terminal)? {
             files.extend_from_slice(disk.files());
+            reported.push(disk.reported(text));
             snapshots.push(match &disk.content {
                 From::Snapshot(snapshot) => Some(snapshot.clone()),
                 From::Image(_) => None,
@@ -62,6 +66,7 @@ pub(crate) fn open(
         snapshots,
         plain,
         files,
+        reported,
     })
 }
 

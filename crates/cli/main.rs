@@ -21,6 +21,8 @@ mod migration;
 mod mounted;
 mod output;
 mod progress;
+mod record;
+mod regions;
 mod since;
 mod size;
 mod snapshot_home;
@@ -30,6 +32,7 @@ mod source_facts;
 mod table;
 mod target;
 mod terminal;
+mod whole_file;
 mod write_format;
 
 use clap::Parser;

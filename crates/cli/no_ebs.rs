@@ -139,6 +139,18 @@ impl Made {
         match *self {}
     }
 
+    pub(crate) fn parent(&self) -> Option<&str> {
+        match *self {}
+    }
+
+    pub(crate) fn region(&self) -> &str {
+        match *self {}
+    }
+
+    pub(crate) fn read(&self) -> u64 {
+        match *self {}
+    }
+
     pub(crate) fn settle(&self) {
         match *self {}
     }

@@ -38,6 +38,20 @@ impl Disk {
         }
     }
 
+    /// As reports have it; `argument` is what named it.
+    pub(crate) fn reported(&self, argument: &str) -> report::SourceDisk {
+        let format = match &self.content {
+            Content::Image(image) => image.format().name(),
+            Content::Snapshot(snapshot) => snapshot.format(),
+        };
+        report::SourceDisk {
+            name: self.name.clone(),
+            size: self.device().size(),
+            format: Some(format.to_owned()),
+            path: Some(argument.to_owned()),
+        }
+    }
+
     /// Every file that was opened: none of them may be written.
     pub(crate) fn files(&self) -> &[PathBuf] {
         match &self.content {

@@ -14,7 +14,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::slice::from_ref;
 use std::time::{SystemTime, UNIX_EPOCH};
-use store::{Children, NewSnapshot, SnapshotId, Store};
+use store::{BLOCK, Children, NewSnapshot, SnapshotId, Store};
 
 /// A disk that was written.
 #[derive(Debug, Serialize)]
@@ -58,6 +58,9 @@ pub(crate) struct Summary<'a> {
     pub(crate) id: String,
     pub(crate) put_blocks: u64,
     pub(crate) made: bool,
+    /// The store that it is in, if it is in one.
+    pub(crate) store: Option<&'a Path>,
+    pub(crate) parent: Option<String>,
 }
 
 impl Output {
@@ -76,7 +79,9 @@ impl Output {
             Self::File { .. } => None,
             Self::Snapshot {
                 disk,
+                store,
                 id,
+                parent,
                 put_blocks,
                 made,
                 ..
@@ -85,13 +90,71 @@ impl Output {
                 id: id.to_string(),
                 put_blocks: *put_blocks,
                 made: *made,
+                store: Some(store),
+                parent: parent.as_ref().map(ToString::to_string),
             }),
             Self::Ebs(snapshot) => Some(Summary {
                 disk: snapshot.disk(),
                 id: snapshot.id().to_owned(),
                 put_blocks: snapshot.put_blocks(),
                 made: snapshot.made(),
+                store: None,
+                parent: snapshot.parent().map(str::to_owned),
             }),
+        }
+    }
+
+    /// As reports have it.
+    pub(crate) fn reported(&self) -> report::Output {
+        match self {
+            Self::File {
+                disk,
+                path,
+                format,
+                virtual_size: _,
+                data,
+            } => report::Output {
+                kind: "file".to_owned(),
+                name: path.display().to_string(),
+                disk: Some(disk.clone()),
+                format: Some((*format).to_owned()),
+                data: Some(*data),
+                made: true,
+                ..report::Output::default()
+            },
+            Self::Snapshot {
+                disk,
+                store,
+                id,
+                parent,
+                blocks,
+                put_blocks,
+                new_blocks: _,
+                read,
+                made,
+            } => report::Output {
+                kind: "snapshot".to_owned(),
+                name: id.to_string(),
+                disk: Some(disk.clone()),
+                place: Some(store.display().to_string()),
+                parent: parent.as_ref().map(ToString::to_string),
+                data: Some(blocks.saturating_mul(BLOCK)),
+                put_blocks: Some(*put_blocks),
+                read: Some(*read),
+                made: *made,
+                ..report::Output::default()
+            },
+            Self::Ebs(snapshot) => report::Output {
+                kind: "ebs-snapshot".to_owned(),
+                name: snapshot.id().to_owned(),
+                disk: Some(snapshot.disk().to_owned()),
+                place: Some(snapshot.region().to_owned()),
+                parent: snapshot.parent().map(str::to_owned),
+                put_blocks: Some(snapshot.put_blocks()),
+                read: Some(snapshot.read()),
+                made: snapshot.made(),
+                ..report::Output::default()
+            },
         }
     }
 

@@ -16,6 +16,7 @@ mod local_target;
 #[cfg(feature = "aws")]
 mod migration;
 mod packages;
+mod reports;
 mod several_disks;
 mod snapshots;
 mod space;

@@ -69,12 +69,6 @@ pub(crate) struct UploadArgs {
     /// The project that the machine belongs to; snapshots of another one are not looked at.
     #[arg(skip)]
     pub(crate) project: String,
-    /// What a blueprint says of `no_zero_fill`; it may be about a store, where it means nothing.
-    #[arg(skip)]
-    pub(crate) blueprint_no_zero_fill: bool,
-    /// Minutes that the service keeps an upload, which a blueprint may say.
-    #[arg(skip)]
-    pub(crate) timeout_minutes: Option<u16>,
 }
 
 impl UploadArgs {
@@ -90,8 +84,6 @@ impl UploadArgs {
             blueprint_no_zero_fill: _,
             timeout_minutes: _,
             project,
-            blueprint_no_zero_fill: _,
-            timeout_minutes: _,
         } = self;
         *encrypt
             || kms_key.is_some()

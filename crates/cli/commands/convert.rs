@@ -7,6 +7,8 @@ use crate::exit::Unconvertible;
 use crate::locator::{Destination, Source};
 use crate::machine::Opened;
 use crate::migration::{self, Migration};
+use crate::record::{Notes, Recorder};
+use crate::regions::{self, Written};
 use crate::snapshot_home::{Home, New, Role, Set, Snapshot};
 use crate::source::Purpose;
 use crate::target::{self, Output};
@@ -16,7 +18,7 @@ use crate::{machine, output, source_facts};
 use ::convert::{Because, Conversion, Finding, Options, Severity};
 use ::launch::blueprint::{Blueprint, BootMode, SourceFacts};
 use ::launch::project::Machine;
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Result, bail};
 use block::BlockRead;
 use fs::Time;
 use guest::{Firmware, GuestPath};
@@ -63,7 +65,31 @@ pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
     if let Some(project) = args.project.required(&args.source.aws) {
         return of_project(args, &project, terminal);
     }
-    let (reports, failed) = convert_all(args, terminal)?;
+    let mut recorder = Recorder::begin("convert", args.report.as_deref())?;
+    let ended = convert_machines(args, &mut recorder, terminal);
+    recorder.end(ended, terminal)
+}
+
+fn convert_machines(
+    args: &ConvertArgs,
+    recorder: &mut Recorder,
+    terminal: &Terminal,
+) -> Result<ExitCode> {
+    let jobs = jobs(args)?;
+    let notes = jobs.iter().map(|job| recorder.notes(&job.machine));
+    let mut notes: Vec<Notes> = notes.collect();
+    let results = convert_all(args, &jobs, &mut notes, terminal)?;
+    let (mut reports, mut failed) = (Vec::new(), None);
+    for (result, notes) in results.into_iter().zip(notes) {
+        recorder.add(notes, &result);
+        match (result, &failed) {
+            (Ok(report), _) => reports.push(report),
+            (Err(error), None) => failed = Some(error),
+            (Err(error), Some(_)) => {
+                crate::exit::report(&error, terminal);
+            }
+        }
+    }
     render(&reports, args.json, terminal)?;
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
@@ -77,8 +103,10 @@ fn of_project(args: &ConvertArgs, project: &ProjectArgs, terminal: &Terminal) ->
     }
     let migration = Migration::open(project)?;
     let machines = migration.machines(&args.images)?;
+    let reports = args.report.as_deref();
     let each = |machine: &Machine| {
-        let converted = migration::convert(&migration, machine, terminal)?;
+        let work = |notes: &mut Notes| migration::convert(&migration, machine, notes, terminal);
+        let converted = migration.recorded("convert", reports, machine, terminal, work)?;
         if args.json {
             return output::json(&converted);
         }
@@ -90,13 +118,11 @@ fn of_project(args: &ConvertArgs, project: &ProjectArgs, terminal: &Terminal) ->
 }
 
 /// Converts the disks of one machine into snapshots.
-pub(crate) fn one(args: &ConvertArgs, machine: &str, terminal: &Terminal) -> Result<Report> {
-    let (reports, failed) = convert_all(args, terminal)?;
-    match (failed, reports.into_iter().next()) {
-        (Some(error), _) => Err(error),
-        (None, Some(report)) => Ok(report),
-        (None, None) => bail!("{machine} was not converted"),
-    }
+pub(crate) fn one(args: &ConvertArgs, notes: &mut Notes, terminal: &Terminal) -> Result<Report> {
+    let jobs = jobs(args)?;
+    let results = convert_all(args, &jobs, std::slice::from_mut(notes), terminal)?;
+    let result = results.into_iter().next();
+    result.context("there is no machine to convert")?
 }
 
 /// All that decides what becomes of given disks: another one may give another result.
@@ -109,10 +135,14 @@ pub(crate) fn digest(args: &ConvertArgs) -> Result<String> {
     Ok(digest)
 }
 
-/// Converts every machine that can be; the first failure comes beside what was made.
-fn convert_all(args: &ConvertArgs, terminal: &Terminal) -> Result<(Vec<Report>, Option<Error>)> {
+/// Converts every machine that can be.
+fn convert_all(
+    args: &ConvertArgs,
+    jobs: &[Job],
+    notes: &mut [Notes],
+    terminal: &Terminal,
+) -> Result<Vec<Result<Report>>> {
     let now = source_date_epoch()?;
-    let jobs = jobs(args)?;
     let destination = match &args.output {
         Some(text) => Destination::parse(text)?,
         None => Destination::Store(
@@ -127,9 +157,10 @@ fn convert_all(args: &ConvertArgs, terminal: &Terminal) -> Result<(Vec<Report>, 
     blueprint::complete(blueprints, aws, upload, &destination)?;
     let args = &args;
     let purpose = Purpose::to_copy(args.no_verify);
-    let opened = jobs
-        .iter()
-        .map(|job| machine::open(&job.images, &args.source, purpose, terminal));
+    let opened = jobs.iter().zip(&*notes).map(|(job, notes)| {
+        let open = || machine::open(&job.images, &args.source, purpose, terminal);
+        notes.watch().step("open the disks", open)
+    });
     let opened: Vec<_> = opened.collect();
     // An archive is one argument, but may hold several disks.
     let disks = |(job, opened): (&Job, &Result<Opened>)| match opened {
@@ -138,7 +169,7 @@ fn convert_all(args: &ConvertArgs, terminal: &Terminal) -> Result<(Vec<Report>, 
     };
     let several = jobs.iter().zip(&opened).map(disks).sum::<usize>() > 1;
     let target = Target::new(destination, several, args)?;
-    let places = Places::claim(&jobs, &opened, &target)?;
+    let places = Places::claim(jobs, &opened, &target)?;
     let run = Run {
         args,
         target,
@@ -150,8 +181,9 @@ fn convert_all(args: &ConvertArgs, terminal: &Terminal) -> Result<(Vec<Report>, 
         .par_iter()
         .zip(opened)
         .zip(places.0)
-        .map(|((job, opened), paths)| {
-            let report = opened.and_then(|opened| convert(job, &opened, &paths, &run));
+        .zip(notes)
+        .map(|(((job, opened), paths), notes)| {
+            let report = opened.and_then(|opened| convert(job, &opened, &paths, &run, notes));
             report.with_context(|| format!("{} was not converted", job.name))
         })
         .collect();
@@ -163,17 +195,7 @@ fn convert_all(args: &ConvertArgs, terminal: &Terminal) -> Result<(Vec<Report>, 
     {
         output.remove();
     }
-    let (mut reports, mut failed) = (Vec::new(), None);
-    for result in results {
-        match (result, &failed) {
-            (Ok(report), _) => reports.push(report),
-            (Err(error), None) => failed = Some(error),
-            (Err(error), Some(_)) => {
-                crate::exit::report(&error, terminal);
-            }
-        }
-    }
-    Ok((reports, failed))
+    Ok(results)
 }
 
 fn jobs(args: &ConvertArgs) -> Result<Vec<Job>> {
@@ -378,7 +400,13 @@ struct Run<'a> {
     terminal: &'a Terminal,
 }
 
-fn convert(job: &Job, opened: &Opened, paths: &[PathBuf], run: &Run<'_>) -> Result<Report> {
+fn convert(
+    job: &Job,
+    opened: &Opened,
+    paths: &[PathBuf],
+    run: &Run<'_>,
+    notes: &mut Notes,
+) -> Result<Report> {
     let Run {
         args,
         target,
@@ -395,9 +423,18 @@ fn convert(job: &Job, opened: &Opened, paths: &[PathBuf], run: &Run<'_>) -> Resu
         source: None,
     };
     let mut converted = true;
-    match convert_guest(job, opened, args.source.root.as_deref(), *now) {
+    notes.machine.sources.clone_from(&opened.reported);
+    let conversion = notes
+        .watch()
+        .step("inspect, plan and change the guest", || {
+            convert_guest(job, opened, args.source.root.as_deref(), *now)
+        });
+    match conversion {
         Ok(conversion) => {
             report.source = Some(source_facts::of(opened, &conversion.facts));
+            notes
+                .machine
+                .add_conversion(&conversion.facts, &conversion.plan);
             report.os = Some(conversion.plan.guest.os);
             report.findings = conversion.plan.findings;
             let changes = conversion.plan.changes.into_iter();
@@ -410,18 +447,21 @@ fn convert(job: &Job, opened: &Opened, paths: &[PathBuf], run: &Run<'_>) -> Resu
             converted = false;
             let text = format!("the disks are written as they are: {error}");
             let rule = "convert".to_owned();
-            report.findings.push(Finding {
+            let finding = Finding {
                 severity: Severity::Problem,
                 rule,
                 text,
-            });
+            };
+            notes.machine.findings.push((&finding).into());
+            report.findings.push(finding);
         }
         Err(error) => return Err(error),
     }
     terminal.interrupt.check()?;
     let set = target.begin(job, opened)?;
     let disks = opened.machine.disks();
-    let outputs: Vec<_> = disks
+    let noted = &*notes;
+    let outputs: Vec<Result<_>> = disks
         .par_iter()
         .zip(paths)
         .zip(&opened.snapshots)
@@ -442,13 +482,27 @@ fn convert(job: &Job, opened: &Opened, paths: &[PathBuf], run: &Run<'_>) -> Resu
                 changed: &changed,
                 set: set.as_ref(),
             };
-            target.write(&to_write, device, terminal)
+            let write = || target.write(&to_write, device, terminal);
+            let output = noted.watch().step(format!("write {}", disk.name), write)?;
+            let written = Written {
+                device,
+                converted: converted.then_some(&*changed),
+                output: &output,
+            };
+            let regions = noted.regions(&disk.name, &written, |painter| {
+                regions::partitions(painter, index, disk, noted.machine.guest.as_ref());
+            });
+            Ok((output, regions))
         })
         .collect();
     let mut failed = None;
-    for output in outputs {
-        match output {
-            Ok(output) => report.outputs.push(output),
+    for written in outputs {
+        match written {
+            Ok((output, regions)) => {
+                notes.machine.outputs.push(output.reported());
+                notes.machine.regions.extend(regions);
+                report.outputs.push(output);
+            }
             Err(error) => failed = failed.or(Some(error)),
         }
     }
@@ -457,6 +511,7 @@ fn convert(job: &Job, opened: &Opened, paths: &[PathBuf], run: &Run<'_>) -> Resu
         return Ok(report);
     };
     if !target.overwrites() {
+        notes.machine.outputs.clear();
         // Disks of one machine belong together: none stays without the others.
         let mut undone = run.undone.lock().unwrap_or_else(PoisonError::into_inner);
         undone.append(&mut report.outputs);

@@ -4,8 +4,9 @@ use crate::args::{CutoverArgs, TestArgs};
 use crate::exit::{Absent, Kept};
 use crate::migration::{self, Migration, Outcome, Request};
 use crate::output;
+use crate::record::Notes;
 use crate::terminal::{Colour, Terminal};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use launch::lifecycle::Kind;
 use launch::project::Machine;
 use launch::record::Place;
@@ -38,26 +39,33 @@ fn run(request: &Request, terminal: &Terminal) -> Result<ExitCode> {
     let args = &request.args;
     let migration = Migration::open(&args.project)?;
     let machines = migration.machines(&args.machines)?;
+    if let Some(hardware) = &request.hardware
+        && machines.len() > 1
+        && (hardware.console.is_some() || hardware.screenshot.is_some())
+    {
+        bail!(
+            "--console and --screenshot are about one machine, and there are {}",
+            machines.len()
+        );
+    }
     if let Some(shard) = migration.shard() {
         eprintln!("rehost: {shard}: {} machines", machines.len());
     }
+    let reports = args.report.as_deref();
     let outcomes: Mutex<Vec<Outcome>> = Mutex::default();
     let each = |machine: &Machine| {
         if args.dry_run {
             return migration::dry_run(&migration, machine, request, terminal);
         }
-        let outcome = migration::launch(&migration, machine, request, terminal)?;
-        tell(&outcome, terminal);
-        let (came_up, because) = (outcome.came_up, outcome.because.clone());
-        outcomes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(outcome);
-        if came_up {
-            Ok(())
-        } else {
-            Err(Absent(because).into())
-        }
+        let work = |notes: &mut Notes| {
+            let outcome = migration::launch(&migration, machine, request, notes, terminal)?;
+            tell(&outcome, terminal);
+            let absent = (!outcome.came_up).then(|| Absent(outcome.because.clone()));
+            let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+            outcomes.push(outcome);
+            absent.map_or(Ok(()), |absent| Err(absent.into()))
+        };
+        migration.recorded(request.kind.name(), reports, machine, terminal, work)
     };
     let ended = migration::each(&machines, args.project.jobs, terminal, each);
     let outcomes = outcomes

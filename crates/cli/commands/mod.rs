@@ -7,6 +7,7 @@ pub(crate) mod convert;
 mod copy;
 mod diff;
 mod diff_files;
+mod fleet;
 mod gc;
 mod iam_policy;
 mod info;
@@ -18,6 +19,7 @@ mod map;
 mod mark;
 mod plan;
 pub(crate) mod replicate;
+mod report;
 mod rules;
 mod snapshots;
 mod status;
@@ -48,6 +50,8 @@ pub(crate) fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
         Command::Mark(args) => mark::run(&args, terminal),
         Command::Gc(args) => gc::run(&args, terminal),
         Command::Snapshots(command) => snapshots::run(&command, terminal),
+        Command::Report(args) => report::run(&args),
+        Command::Fleet(command) => fleet::run(&command, terminal),
         Command::IamPolicy(args) => iam_policy::run(&args),
         Command::Rules(args) => rules::run(&args),
         Command::Ls(args) => browse::ls(&args, terminal),

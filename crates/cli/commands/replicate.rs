@@ -5,12 +5,14 @@ use crate::changed::Changed;
 use crate::exit::{self, Kept};
 use crate::locator::{Destination, Source};
 use crate::migration::Migration;
+use crate::record::{Notes, Recorder};
+use crate::regions::Written;
 use crate::since::{self, Since, Told};
 use crate::snapshot_home::{Home, New, Role, Set};
 use crate::source::{self, Disk, Purpose};
 use crate::target::{Output, Summary};
 use crate::terminal::Terminal;
-use crate::{ebs, migration, mounted, output};
+use crate::{ebs, migration, mounted, output, record};
 use ::launch::project::Machine;
 use anyhow::{Context, Result, bail};
 use ondisk::{Interrupt, Interrupted};
@@ -29,6 +31,7 @@ pub(super) fn run(args: &ReplicateArgs, terminal: &Terminal) -> Result<ExitCode>
     if let Some(project) = args.project.required(&args.aws) {
         return of_project(args, &project, terminal);
     }
+    record::claim(args.report.as_deref())?;
     if args.every.is_some() && args.sources.iter().any(|source| source == "-") {
         bail!("stdin can be read only once, and --every reads the disks again");
     }
@@ -54,9 +57,10 @@ pub(super) fn run(args: &ReplicateArgs, terminal: &Terminal) -> Result<ExitCode>
 pub(crate) fn once(
     args: &ReplicateArgs,
     machine: &str,
+    notes: &mut Notes,
     terminal: &Terminal,
 ) -> Result<Vec<Output>> {
-    round(args, machine, &[], &home(args)?, terminal)
+    replicate(args, machine, &[], &home(args)?, notes, terminal)
 }
 
 /// Takes snapshots of a project's machines.
@@ -72,9 +76,12 @@ fn of_project(
     }
     let migration = Migration::open(project)?;
     let machines = migration.machines(&args.sources)?;
+    let reports = args.report.as_deref();
     let round = || {
         let each = |machine: &Machine| {
-            let report = migration::snapshot(&migration, machine, args, terminal)?;
+            let work =
+                |notes: &mut Notes| migration::snapshot(&migration, machine, args, notes, terminal);
+            let report = migration.recorded("replicate", reports, machine, terminal, work)?;
             render(&report, args.json)
         };
         migration::each(&machines, project.jobs, terminal, each)
@@ -151,7 +158,7 @@ fn machine(args: &ReplicateArgs) -> Result<String> {
     Ok(name)
 }
 
-/// Makes a snapshot of each disk that has changed.
+/// Makes a snapshot of each disk that has changed, and writes a report of it.
 fn round(
     args: &ReplicateArgs,
     machine: &str,
@@ -159,12 +166,32 @@ fn round(
     home: &Home,
     terminal: &Terminal,
 ) -> Result<Vec<Output>> {
-    let mut disks = open(args, terminal)?;
+    let mut recorder = Recorder::begin("replicate", args.report.as_deref())?;
+    let mut notes = recorder.notes(machine);
+    let ended = replicate(args, machine, lists, home, &mut notes, terminal);
+    recorder.add(notes, &ended);
+    recorder.end(ended, terminal)
+}
+
+fn replicate(
+    args: &ReplicateArgs,
+    machine: &str,
+    lists: &[Changed],
+    home: &Home,
+    notes: &mut Notes,
+    terminal: &Terminal,
+) -> Result<Vec<Output>> {
+    let opened = notes
+        .watch()
+        .step("open the disks", || open(args, terminal));
+    let mut disks = opened?;
     let again = args.sources.iter().all(|source| source != "-");
     if let Some(time) = since::settles_in(&disks).filter(|_| again) {
         wait(time, &terminal.interrupt)?;
         disks = open(args, terminal)?;
     }
+    let reported = disks.iter().map(|disk| disk.reported(&disk.name));
+    notes.machine.sources = reported.collect();
     let told = since::told(args, lists, &disks, terminal)?;
     let mut outputs = Vec::new();
     let set = home.begin(Role::Staging, &[machine])?;
@@ -176,11 +203,25 @@ fn round(
     };
     for ((number, disk), told) in (1..).zip(&disks).zip(&told) {
         let number = number.to_string();
-        match chain.snapshot(disk, &number, told, terminal) {
-            Ok(output) => outputs.push(output),
+        let snapshot = || chain.snapshot(disk, &number, told, terminal);
+        let step = format!("compare and store {}", disk.name);
+        match notes.watch().step(step, snapshot) {
+            Ok(output) => {
+                let device = disk.device();
+                let written = Written {
+                    device: &*device,
+                    converted: None,
+                    output: &output,
+                };
+                let regions = notes.regions(&disk.name, &written, |_| {});
+                notes.machine.regions.extend(regions);
+                notes.machine.outputs.push(output.reported());
+                outputs.push(output);
+            }
             Err(error) => {
                 // Disks of one machine belong together: none stays without the others.
                 outputs.iter().for_each(Output::remove);
+                notes.machine.outputs.clear();
                 return Err(error);
             }
         }
@@ -287,6 +328,7 @@ fn render(report: &Report, json: bool) -> Result<()> {
             id,
             put_blocks,
             made,
+            ..
         }) = output.snapshot()
         {
             if made {

@@ -7,6 +7,7 @@
 use super::{Migration, conversions, locally, now, on_ec2, recover};
 use crate::args::{LocalArgs, TargetArgs};
 use crate::commands::{convert, replicate};
+use crate::record::Notes;
 use crate::terminal::Terminal;
 use ::launch::lifecycle::Kind;
 use ::launch::project::Machine;
@@ -58,6 +59,40 @@ pub(crate) struct Arrived {
     pub(crate) console: Option<String>,
 }
 
+impl Arrived {
+    /// As reports have it.
+    fn reported(&self) -> report::Target {
+        let target = self.target.as_ref();
+        let volume = |name: &String| report::TargetVolume {
+            name: name.clone(),
+            ..report::TargetVolume::default()
+        };
+        report::Target {
+            kind: match target.map(|target| target.place) {
+                Some(Place::Local) => "local",
+                Some(Place::Ec2) | None => "ec2",
+            }
+            .to_owned(),
+            instance: target.and_then(|target| target.instance.clone()),
+            image: target.and_then(|target| target.image.clone()),
+            addresses: target.map_or_else(Vec::new, |target| target.addresses.clone()),
+            volumes: target.map_or_else(Vec::new, |target| {
+                target.volumes.iter().map(volume).collect()
+            }),
+            boot: Some(report::Boot {
+                up: self.came_up,
+                evidence: self.because.clone(),
+                ..report::Boot::default()
+            }),
+            console: self
+                .console
+                .as_ref()
+                .map(|console| report::Console::new(console.as_bytes())),
+            ..report::Target::default()
+        }
+    }
+}
+
 /// A launch under way.
 pub(crate) struct Launch<'a> {
     pub(crate) migration: &'a Migration,
@@ -68,7 +103,7 @@ pub(crate) struct Launch<'a> {
 
 impl Launch<'_> {
     /// Launches the machine, or goes on with a launch that was stopped.
-    pub(crate) fn run(&self) -> Result<Outcome> {
+    pub(crate) fn run(&self, notes: &mut Notes) -> Result<Outcome> {
         let Request { kind, place, .. } = *self.request;
         let records = &self.migration.records;
         let mut locked = records.lock(&self.machine.name, now())?;
@@ -85,7 +120,7 @@ impl Launch<'_> {
         for _ in 0..2 {
             let running = locked.record.begin(kind, place, now());
             locked.save()?;
-            match self.launch(&mut locked, &running, plan.as_ref())? {
+            match self.launch(&mut locked, &running, plan.as_ref(), notes)? {
                 Some(outcome) => return Ok(outcome),
                 None => locked.record.running = None,
             }
@@ -131,17 +166,23 @@ impl Launch<'_> {
         locked: &mut Locked,
         running: &Running,
         plan: Option<&on_ec2::Plan>,
+        notes: &mut Notes,
     ) -> Result<Option<Outcome>> {
-        self.remove(locked, running, plan)?;
-        self.snapshot(locked)?;
-        let converted = self.convert(locked)?;
-        let arrived = match plan {
-            Some(plan) => plan.launch(self, running, &converted)?,
-            None => Some(locally::launch(self, running, &converted)?),
+        self.remove(locked, running, plan, notes)?;
+        self.snapshot(locked, notes)?;
+        let converted = self.convert(locked, notes)?;
+        let watch = notes.watch();
+        let arrived = watch.step("launch the target", || match plan {
+            Some(plan) => plan.launch(self, running, &converted),
+            None => locally::launch(self, running, &converted).map(Some),
+        })?;
+        let Some(arrived) = arrived else {
+            return Ok(None);
         };
-        arrived
-            .map(|arrived| self.end(locked, running, converted, arrived))
-            .transpose()
+        notes.machine.target = Some(arrived.reported());
+        let outcome = self.end(locked, running, converted, arrived);
+        notes.machine.lifecycle = Some(locked.record.state.to_string());
+        outcome.map(Some)
     }
 
     /// The earlier target of the same place goes.
@@ -150,20 +191,22 @@ impl Launch<'_> {
         locked: &mut Locked,
         running: &Running,
         plan: Option<&on_ec2::Plan>,
+        notes: &Notes,
     ) -> Result<()> {
         let name = &self.machine.name;
-        match plan {
-            Some(plan) => plan
-                .remove_others(self, running)
-                .with_context(|| format!("the earlier target of {name} cannot be removed"))?,
-            None => locally::remove(self.migration, name)?,
-        }
+        let removed = notes
+            .watch()
+            .step("remove the earlier target", || match plan {
+                Some(plan) => plan.remove_others(self, running),
+                None => locally::remove(self.migration, name),
+            });
+        removed.with_context(|| format!("the earlier target of {name} cannot be removed"))?;
         let targets = &mut locked.record.targets;
         targets.retain(|target| target.place != running.place || target.launch == running.launch);
         Ok(locked.save()?)
     }
 
-    fn snapshot(&self, locked: &mut Locked) -> Result<()> {
+    fn snapshot(&self, locked: &mut Locked, notes: &mut Notes) -> Result<()> {
         if self.request.args.no_snapshot {
             if locked.record.snapshot.is_none() {
                 bail!(
@@ -175,15 +218,15 @@ impl Launch<'_> {
         // Also where a launch goes on that was stopped: the source has lived since. What has not
         // changed makes no new snapshot.
         self.say("taking a snapshot");
-        let snapshot = take_snapshot(self.migration, self.machine, self.terminal)?;
+        let snapshot = take_snapshot(self.migration, self.machine, notes, self.terminal)?;
         locked.record.snapshot = Some(snapshot);
         Ok(locked.save()?)
     }
 
-    fn convert(&self, locked: &mut Locked) -> Result<Converted> {
+    fn convert(&self, locked: &mut Locked, notes: &mut Notes) -> Result<Converted> {
         self.say("converting it");
         let before = locked.record.converted.clone();
-        let converted = convert_latest(self.migration, self.machine, locked, self.terminal)?;
+        let converted = convert_latest(self.migration, self.machine, locked, notes, self.terminal)?;
         self.drop_superseded(before.as_ref(), locked);
         Ok(converted)
     }
@@ -256,10 +299,11 @@ impl Launch<'_> {
 fn take_snapshot(
     migration: &Migration,
     machine: &Machine,
+    notes: &mut Notes,
     terminal: &Terminal,
 ) -> Result<Snapshot> {
     let args = migration.replicate(machine);
-    let outputs = replicate::once(&args, &machine.name, terminal);
+    let outputs = replicate::once(&args, &machine.name, notes, terminal);
     let outputs = outputs.with_context(|| format!("cannot take a snapshot of {}", machine.name))?;
     Ok(migration.taken(&outputs))
 }
@@ -269,6 +313,7 @@ pub(super) fn convert_latest(
     migration: &Migration,
     machine: &Machine,
     locked: &mut Locked,
+    notes: &mut Notes,
     terminal: &Terminal,
 ) -> Result<Converted> {
     let snapshot = locked.record.snapshot.clone();
@@ -283,7 +328,7 @@ pub(super) fn convert_latest(
     {
         return Ok(last.clone());
     }
-    let report = convert::one(&args, &machine.name, terminal)?;
+    let report = convert::one(&args, notes, terminal)?;
     let source = report.source.context("the guest was not converted")?;
     let converted = Converted {
         at: now(),

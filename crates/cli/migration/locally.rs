@@ -46,12 +46,12 @@ pub(crate) fn launch(
                 .clone()
                 .unwrap_or_else(|| dir.join("screen.png")),
         ),
+        keep: hardware.keep.as_ref().map(|dir| dir.join(name)),
         ..hardware.clone()
     };
     let boot = migration.boot_mode(launch.machine)?;
     launch.say("booting it in QEMU");
     let outcome = command::local::launch(name, &opened, boot, &source, &hardware, launch.terminal)?;
-    let kept = hardware.keep.is_some();
     Ok(Arrived {
         came_up: outcome.is_up(),
         because: format!("{} after {:.0} s", outcome.reason, outcome.seconds),
@@ -64,7 +64,6 @@ pub(crate) fn launch(
             image: None,
             volumes: hardware
                 .keep
-                .filter(|_| kept)
                 .map(|dir| dir.display().to_string())
                 .into_iter()
                 .collect(),

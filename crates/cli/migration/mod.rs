@@ -17,7 +17,9 @@ use crate::args::{
     AwsArgs, ConvertArgs, ProjectArgs, ReplicateArgs, RuleArgs, SourceArgs, UploadArgs,
 };
 use crate::locator::{Destination, Source};
+use crate::record::{Notes, Recorder};
 use crate::target::Output;
+use crate::terminal::Terminal;
 use ::launch::blueprint::{self, Blueprint, BootMode};
 use ::launch::document::{self, Problems, Severity};
 use ::launch::instances::Table;
@@ -127,6 +129,30 @@ impl Migration {
     /// Which part of the machines this process works on, if not on all.
     pub(crate) fn shard(&self) -> Option<&Resolved> {
         self.shard.as_ref()
+    }
+
+    /// Does `work` on a machine and writes a report of it, if there is a directory for reports.
+    pub(crate) fn recorded<T>(
+        &self,
+        command: &str,
+        reports: Option<&Path>,
+        machine: &Machine,
+        terminal: &Terminal,
+        work: impl FnOnce(&mut Notes) -> Result<T>,
+    ) -> Result<T> {
+        if let Some(dir) = reports {
+            std::fs::create_dir_all(dir)
+                .with_context(|| format!("cannot make the directory {}", dir.display()))?;
+        }
+        let path = reports.map(|dir| dir.join(format!("{}.json", machine.name)));
+        let mut recorder = Recorder::begin(command, path.as_deref())?;
+        if let Some(Resolved { shard, .. }) = self.shard {
+            recorder.shard(shard.index(), shard.count());
+        }
+        let mut notes = recorder.notes(&machine.name);
+        let result = work(&mut notes);
+        recorder.add(notes, &result);
+        recorder.end(result, terminal)
     }
 
     /// A path of the project file, from its directory.

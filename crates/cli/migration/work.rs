@@ -5,6 +5,7 @@ use super::{Migration, now, on_ec2, recover};
 use crate::args::ReplicateArgs;
 use crate::commands::replicate;
 use crate::exit;
+use crate::record::Notes;
 use crate::terminal::Terminal;
 use ::launch::lifecycle::State;
 use ::launch::project::Machine;
@@ -69,6 +70,7 @@ pub(crate) fn snapshot(
     migration: &Migration,
     machine: &Machine,
     args: &ReplicateArgs,
+    notes: &mut Notes,
     terminal: &Terminal,
 ) -> Result<replicate::Report> {
     let name = &machine.name;
@@ -83,7 +85,7 @@ pub(crate) fn snapshot(
         no_verify: args.no_verify,
         ..migration.replicate(machine)
     };
-    let outputs = replicate::once(&args, name, terminal)?;
+    let outputs = replicate::once(&args, name, notes, terminal)?;
     let record = &mut locked.record;
     record.snapshot = Some(migration.taken(&outputs));
     record.enter(record.state.snapshot_made(), now());
@@ -98,13 +100,14 @@ pub(crate) fn snapshot(
 pub(crate) fn convert(
     migration: &Migration,
     machine: &Machine,
+    notes: &mut Notes,
     terminal: &Terminal,
 ) -> Result<Converted> {
     let mut locked = migration.records.lock(&machine.name, now())?;
     if !locked.found {
         recover::record(migration, machine, &mut locked, terminal)?;
     }
-    convert_latest(migration, machine, &mut locked, terminal)
+    convert_latest(migration, machine, &mut locked, notes, terminal)
 }
 
 /// Launches a machine.
@@ -112,6 +115,7 @@ pub(crate) fn launch(
     migration: &Migration,
     machine: &Machine,
     request: &Request,
+    notes: &mut Notes,
     terminal: &Terminal,
 ) -> Result<Outcome> {
     let launch = Launch {
@@ -120,7 +124,7 @@ pub(crate) fn launch(
         request,
         terminal,
     };
-    launch.run()
+    launch.run(notes)
 }
 
 /// Asks EC2 whether it would launch a machine as it was last converted; nothing is changed.

@@ -139,6 +139,15 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Whether it only keeps the original of something that is changed, or is the receipt.
+    pub fn is_record(&self) -> bool {
+        /// What stands for a rule in the reasons of these.
+        const ORIGINALS: &str = "originals";
+        !self.because.is_empty() && self.because.iter().all(|it| it.rule == ORIGINALS)
+    }
+}
+
 /// Whether nothing of the content may be shown.
 fn is_secret(change: &convert::Change) -> bool {
     let everybody_reads = |mode: u16| mode & 0o004 != 0;

@@ -65,7 +65,7 @@ pub struct Run {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Shard {
-    /// Which one, from 0.
+    /// Which one, from 1.
     pub index: u32,
     /// Of how many.
     pub count: u32,

@@ -224,7 +224,7 @@ impl FleetMachine {
             os: machine.guest.as_ref().map(|guest| guest.os.clone()),
             problems: count(Severity::Problem),
             warnings: count(Severity::Warning),
-            changes: machine.changes.len(),
+            changes: machine.asked_changes().count(),
             outputs: machine.outputs.clone(),
             detail: Some(Box::new((run, machine))),
         }

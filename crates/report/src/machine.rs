@@ -158,6 +158,11 @@ impl Machine {
         self.checks = checks::of(self);
     }
 
+    /// The changes that are more than keeping originals and the receipt.
+    pub fn asked_changes(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(|change| !change.is_record())
+    }
+
     /// What matters most of what was found.
     pub fn worst(&self) -> Option<Severity> {
         self.findings.iter().map(|finding| finding.severity).max()

@@ -134,7 +134,10 @@ fn two_machines_are_tested_twice_and_cut_over() {
         let error = entry.error.as_deref().unwrap_or_default();
         entry.action.name().starts_with("Describe") && error.ends_with(".NotFound")
     };
-    let bad: Vec<_> = log.iter().filter(|entry| entry.status >= 400 && !gone(entry)).collect();
+    let bad: Vec<_> = log
+        .iter()
+        .filter(|entry| entry.status >= 400 && !gone(entry))
+        .collect();
     assert!(bad.is_empty(), "EC2 refused {bad:?}");
 }
 

@@ -6,23 +6,22 @@ use crate::diff::beginning;
 use crate::size::{bytes, grouped};
 use crate::{Change, ChangeKind, Diff, Object, ObjectKind};
 
-/// The rule under which the originals of changed files are kept, and the receipt.
-const ORIGINALS: &str = "originals";
-
 /// A diff of so few lines is shown at once, as long as there are few changes.
 const SHORT: usize = 14;
 const FEW: usize = 20;
 
 pub(super) fn write(html: &mut Writer, one: &Shown<'_>, room: &mut Room) {
-    let changes = &one.machine.changes;
-    if changes.is_empty() {
+    let asked: Vec<&Change> = one.machine.asked_changes().collect();
+    let records = one.machine.changes.iter().filter(|it| it.is_record());
+    let records: Vec<&Change> = records.collect();
+    if asked.is_empty() && records.is_empty() {
         return;
     }
-    let shown = changes.get(..changes.len().min(Room::CHANGES));
+    let shown = asked.get(..asked.len().min(Room::CHANGES));
     let groups = groups(shown.unwrap_or_default());
-    section(html, "Changes in the guest", Some(changes.len()), |html| {
-        let few = changes.len() <= FEW;
-        for (rule, group) in groups.iter().filter(|(rule, _)| *rule != ORIGINALS) {
+    section(html, "Changes in the guest", Some(asked.len()), |html| {
+        let few = asked.len() <= FEW;
+        for (rule, group) in &groups {
             html.element("div", "rule-group", |html| {
                 html.element("h3", "", |html| {
                     html.text(&capitalised(&name(summary(rule).unwrap_or(rule))));
@@ -34,16 +33,16 @@ pub(super) fn write(html: &mut Writer, one: &Shown<'_>, room: &mut Room) {
                 }
             });
         }
-        for (_, group) in groups.iter().filter(|(rule, _)| *rule == ORIGINALS) {
-            originals(html, group);
+        if !records.is_empty() {
+            originals(html, &records);
         }
-        let left_out = changes.len().saturating_sub(Room::CHANGES);
+        let left_out = asked.len().saturating_sub(Room::CHANGES);
         more(html, left_out, "changes", one.file);
     });
 }
 
 /// Changes by the first rule that asked for each, in the order of these rules' first changes.
-fn groups(changes: &[Change]) -> Vec<(&str, Vec<&Change>)> {
+fn groups<'a>(changes: &[&'a Change]) -> Vec<(&'a str, Vec<&'a Change>)> {
     let mut groups: Vec<(&str, Vec<&Change>)> = Vec::new();
     for change in changes {
         let rule = change.because.first();
@@ -64,7 +63,11 @@ fn summary(rule: &str) -> Option<&'static str> {
 fn originals(html: &mut Writer, group: &[&Change]) {
     html.element("details", "change", |html| {
         html.element("summary", "", |html| {
-            html.leaf("span", "path", "The originals of what was changed");
+            html.leaf(
+                "span",
+                "path",
+                "The originals of what was changed, and the receipt",
+            );
             html.text(" ");
             html.leaf(
                 "span",

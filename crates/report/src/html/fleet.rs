@@ -75,14 +75,23 @@ fn head(html: &mut Writer, fleet: &Fleet) {
 }
 
 fn failed(html: &mut Writer, fleet: &Fleet) {
-    let reason = |attempt: Option<&Attempt>| match attempt {
-        Some(attempt) => format!("{} ({})", attempt.error.join(": "), attempt.report),
-        None => "no report is about it".to_owned(),
+    let reason = |name: &str, attempt: Option<&Attempt>| {
+        let Some(attempt) = attempt else {
+            return "no report is about it".to_owned();
+        };
+        // The name stands before the reason already.
+        let says_name = attempt.error.first().is_some_and(|it| it.starts_with(name));
+        let skipped = usize::from(says_name && attempt.error.len() > 1);
+        let reasons = attempt.error.get(skipped..).unwrap_or_default();
+        format!("{} ({})", reasons.join(": "), attempt.report)
     };
     let machines = fleet.machines.iter().filter(|it| it.status != Status::Ok);
-    let machines = machines.map(|it| (it.name.as_str(), reason(it.counts.as_ref())));
+    let machines = machines.map(|it| (it.name.as_str(), reason(&it.name, it.counts.as_ref())));
     let broken = fleet.broken.iter();
-    let broken = broken.map(|it| ("a run that came to no machine", reason(Some(it))));
+    let broken = broken.map(|it| {
+        let what = "a run that came to no machine";
+        (what, reason(what, Some(it)))
+    });
     let failed: Vec<_> = broken.chain(machines).collect();
     if failed.is_empty() {
         return;

@@ -92,7 +92,7 @@ impl Row {
             counts: [
                 count(Severity::Problem),
                 count(Severity::Warning),
-                machine.changes.len(),
+                machine.asked_changes().count(),
             ],
             run: format!("{} {}", one.run.command, minute(one.run.ended)),
         }

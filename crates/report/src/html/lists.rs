@@ -73,7 +73,8 @@ pub(super) fn checks(html: &mut Writer, one: &Shown<'_>) {
     section(html, "To check by hand", Some(count), |html| {
         html.element("ul", "checks", |html| {
             if !told.is_empty() {
-                html.element("li", "urgent", |html| {
+                let problems = urgent.iter().any(|it| it.severity == Severity::Problem);
+                html.element("li", if problems { "urgent" } else { "" }, |html| {
                     html.text("Everything under “");
                     html.text(ATTENTION);
                     html.text("”.");

@@ -98,7 +98,9 @@ fn numbers(html: &mut Writer, one: &Shown<'_>) {
     let Shown { machine, run, .. } = one;
     let mut tiles: Vec<(String, &str)> = Vec::new();
     if machine.guest.is_some() {
-        tiles.push((machine.changes.len().to_string(), "changes in the guest"));
+        let changes = machine.asked_changes().count();
+        let what = plural(changes, "change in the guest", "changes in the guest");
+        tiles.push((changes.to_string(), what));
     }
     let count = |severity| {
         let findings = machine.findings.iter();

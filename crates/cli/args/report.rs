@@ -1,0 +1,39 @@
+//! The commands about reports.
+
+use clap::{Args, Subcommand, ValueHint};
+use std::path::PathBuf;
+
+#[derive(Args, Debug)]
+pub(crate) struct ReportArgs {
+    /// Reports that other commands wrote with --report
+    #[arg(required = true, value_name = "REPORT", value_hint = ValueHint::FilePath)]
+    pub(crate) reports: Vec<PathBuf>,
+    /// Write the page to this file; a page that is there is replaced [default: stdout]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FleetCommand {
+    /// Merge the reports of many machines into one table, JSON or page
+    ///
+    /// A machine may be in several reports, when a task was run again: of each command the newest
+    /// attempt that went well counts, else the newest; the others are listed.
+    #[command(
+        after_help = "Examples:\n  rehost fleet report reports/\n  rehost fleet report reports/ -o fleet.html\n  rehost fleet report --json shard-*.json | jq -r '.machines[] | select(.status != \"ok\").name'\n\nExit status: 0 everything went well, 6 a machine failed, or a run failed before any machine; others\nas for every command."
+    )]
+    Report(FleetReportArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct FleetReportArgs {
+    /// Reports, or directories of them; other JSON files in a directory are left alone
+    #[arg(required = true, value_name = "REPORT", value_hint = ValueHint::AnyPath)]
+    pub(crate) reports: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also write a page of all machines to this file; a page that is there is replaced
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+}
