@@ -30,6 +30,7 @@ fn a_conversion_into_a_store_reports_what_it_found_and_did() {
     assert_eq!(report["run"]["command"], "convert");
     assert_eq!(report["run"]["result"], "ok");
     let machine = &report["machines"][0];
+    assert_eq!(machine["name"], "web1");
     let source = &machine["sources"][0];
     assert_eq!(source["format"], "store");
     assert_eq!(source["path"], *staging);

@@ -424,6 +424,14 @@ fn convert(
     };
     let mut converted = true;
     notes.machine.sources.clone_from(&opened.reported);
+    // A snapshot knows better whose it is than its own id, but the blueprint goes first.
+    let first = opened.snapshots.iter().flatten().next();
+    if let Some((machine, _)) = first.and_then(Snapshot::of)
+        && args.rules.blueprint.is_empty()
+        && !machine.is_empty()
+    {
+        notes.machine.name = machine;
+    }
     let conversion = notes
         .watch()
         .step("inspect, plan and change the guest", || {
