@@ -3,6 +3,8 @@
 mod aws;
 mod blueprint;
 mod images;
+mod launch;
+mod migration;
 mod snapshots;
 
 pub(crate) use aws::{AwsArgs, UploadArgs};
@@ -10,6 +12,11 @@ pub(crate) use blueprint::{BlueprintCommand, CheckArgs, ImportArgs, NewArgs};
 pub(crate) use images::{
     Codec, CompareArgs, CopyArgs, DiskArgs, FormatArgs, InfoArgs, MapArgs, PairArgs, Subformat,
     ToFormat,
+};
+pub(crate) use launch::{AccelArg, FirmwareArg, LaunchArgs, LocalArgs, NicArg};
+pub(crate) use migration::{
+    CutoverArgs, GcArgs, MarkArgs, MarkedState, OfProjectArgs, ProjectArgs, StatusArgs, TargetArgs,
+    TestArgs,
 };
 pub(crate) use snapshots::{DiffArgs, IamPolicyArgs, PolicyFor, ReplicateArgs, SnapshotsCommand};
 
@@ -52,6 +59,7 @@ Examples:
   rehost replicate web1.vmdk --to store:/srv/rehost     keep what changed since the last time
   rehost replicate web1.vmdk --to ebs:   the same, as snapshots in Amazon EBS
   rehost convert ebs:snap-0123456789abcdef0 -o ebs:     convert one of them there
+  rehost launch --local web1.raw         boot a converted machine in QEMU, and see whether it comes up
 
 Exit status:
     0  done; `plan --check`: nothing to change; `compare`: equal
@@ -63,6 +71,7 @@ Exit status:
        copy was made, but not all of the source could be read; `snapshots fsck`: the store is
        damaged
     5  the guest cannot be converted as asked; nothing was written
+    6  `launch`: the target did not come up
   130  interrupted; nothing was published
 
 Environment:
@@ -156,6 +165,53 @@ pub(crate) enum Command {
         after_help = "Examples:\n  rehost replicate web1.vmdk --to store:/srv/rehost\n  rehost replicate /dev/vg/web1-snap /dev/vg/data-snap --machine web1 --to store:/srv/rehost\n  rehost replicate web1.qcow2 --to store:/srv/rehost --every 3m\n  rehost replicate web1.raw --changed changed.txt --to store:/srv/rehost\n  rehost replicate os.vmdk data.vmdk --machine web1 --to ebs: --max-requests 200\n  rehost replicate web1.qcow2 --bitmap b0 --to store:/srv/rehost && qemu-img bitmap --clear web1.qcow2 b0"
     )]
     Replicate(ReplicateArgs),
+    /// Boot a converted machine and say whether it comes up
+    ///
+    /// The disks boot in QEMU on this machine, on hardware as near to an EC2 instance as QEMU has it:
+    /// NVMe, an empty UEFI variable store or a BIOS, a serial console. A login prompt or systemd's
+    /// multi-user target means that the target came up; a panic, an emergency shell or a boot loader
+    /// without anything to boot, that it did not. Neither the disks nor anything on a network is
+    /// changed: the target reaches nobody, and what it writes goes away with it. The path of the
+    /// console's log is printed.
+    #[command(
+        after_help = "Examples:\n  rehost launch --local web1.raw\n  rehost launch --local store:/srv/rehost#snap-0123456789abcdef0 --firmware uefi --memory 4G\n  rehost launch --local os.qcow2 data.qcow2 --marker 'web1 is ready' --timeout 10m\n  rehost launch --local web1.raw --json | jq -e '.verdict == \"came-up\"'\n  rehost launch --local web1.raw --keep targets/web1\n\nExit status: 0 it came up, 6 it did not, others as for every command."
+    )]
+    Launch(LaunchArgs),
+    /// Show how far each machine of a project is
+    ///
+    /// Its last snapshot, how much can have changed since, the last test and cutover, and what runs.
+    #[command(
+        after_help = "Examples:\n  rehost status\n  rehost status --json web1 | jq '.[0].state'\n  rehost status --project shop/rehost.yaml --watch 30s\n\nBEHIND: `nothing` and `up to` come from the files and layers of the images; `? of SIZE` means that\nonly reading the disk tells."
+    )]
+    Status(StatusArgs),
+    /// Launch targets to look whether the machines work there; again replaces them
+    ///
+    /// For each machine the target launched before is removed, a snapshot of the disks is taken and
+    /// converted, and the target that the blueprint describes is launched: on EC2, or with --local in
+    /// QEMU on this host. A launch that was stopped goes on where it was with the same command. The
+    /// ids of the instances are printed.
+    #[command(
+        after_help = "Examples:\n  rehost test web1\n  rehost test --no-snapshot --jobs 8\n  rehost test --local web1 && echo it boots\n  rehost test --shard auto --report reports/\n\nExit status: 6 if a target did not come up, others as for every command."
+    )]
+    Test(TestArgs),
+    /// Launch the targets in which machines live from now on
+    ///
+    /// As `test`, for machines of which a test came up. Stop the source first, so that the last
+    /// snapshot has all of it. After a cutover no launch touches the machine until `rehost mark ready`.
+    #[command(
+        after_help = "Examples:\n  rehost cutover web1\n  rehost cutover --dry-run\n  rehost cutover --untested --report reports/ web1"
+    )]
+    Cutover(CutoverArgs),
+    /// Say by hand where machines are
+    #[command(
+        after_help = "Examples:\n  rehost mark tested web1 web2      somebody looked at them\n  rehost mark ready web1            back: launches are allowed again\n\nNothing is launched or removed by it."
+    )]
+    Mark(MarkArgs),
+    /// List what a project has made that belongs to no launch any more; remove it on request
+    #[command(
+        after_help = "Examples:\n  rehost gc\n  rehost gc --remove\n\nOnly what has the project's tags is looked at: targets of machines that the project no longer has,\nwhat launches left that were given up, and snapshots of earlier conversions."
+    )]
+    Gc(GcArgs),
     /// Look at the snapshots of a store, remove and check them
     #[command(subcommand)]
     Snapshots(SnapshotsCommand),
@@ -218,7 +274,7 @@ pub(crate) struct InspectArgs {
 }
 
 /// What a conversion is to do.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct RuleArgs {
     /// The instances to boot on [default: both]
     #[arg(long, value_enum)]
@@ -277,13 +333,16 @@ pub(crate) struct PlanArgs {
     pub(crate) check: bool,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ConvertArgs {
-    /// The disks of one machine in their order: image files, store:DIR#SNAPSHOT, or ebs:SNAPSHOT
-    #[arg(required_unless_present = "blueprint", value_name = "IMAGE", value_hint = ValueHint::FilePath)]
+    /// The disks of one machine in their order: image files, store:DIR#SNAPSHOT, or ebs:SNAPSHOT;
+    /// with --project the names of machines
+    #[arg(required_unless_present_any = ["blueprint", "project"], value_name = "IMAGE", value_hint = ValueHint::FilePath)]
     pub(crate) images: Vec<String>,
+    #[command(flatten)]
+    pub(crate) project: OfProjectArgs,
     /// Every IMAGE is a machine of its own
-    #[arg(long, conflicts_with = "blueprint")]
+    #[arg(long, conflicts_with_all = ["blueprint", "project"])]
     pub(crate) each: bool,
     #[command(flatten)]
     pub(crate) source: SourceArgs,

@@ -9,10 +9,10 @@ use crate::exit::Blame;
 use crate::since::Last;
 use crate::snapshot_home::{New, Role};
 use crate::terminal::Terminal;
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result};
 use block::{BlockRead, Extent};
 use ebs::{Config, Ebs, EbsSnapshot, Encryption, SnapshotInfo, UploadRequest, Uploaded, tag};
-pub(crate) use keeping::{abandoned, changed, describe, list, policy, remove};
+pub(crate) use keeping::{abandoned, changed, converted, describe, latest, list, policy, remove};
 use ondisk::Interrupt;
 use serde::Serialize;
 use std::ops::Range;
@@ -22,7 +22,13 @@ use store::{BLOCK, Index, SourceState};
 
 /// The connection of the process, once something needs it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Connection(Arc<Mutex<Option<Ebs>>>);
+pub(crate) struct Connection(Arc<Mutex<Option<Connected>>>);
+
+#[derive(Clone, Debug)]
+struct Connected {
+    aws: aws::Connection,
+    ebs: Ebs,
+}
 
 /// A snapshot that is read on demand.
 #[derive(Debug)]
@@ -91,37 +97,44 @@ pub(crate) struct Made {
 const TIMEOUT_MINUTES: u16 = 4320;
 const GIB: u64 = 1 << 30;
 
-/// Connects, once for the process.
+/// The account and region, of which the process has one.
+pub(crate) fn account(args: &AwsArgs) -> Result<aws::Connection> {
+    Ok(connected(args)?.aws)
+}
+
 fn connect(args: &AwsArgs) -> Result<Ebs> {
+    Ok(connected(args)?.ebs)
+}
+
+/// Connects, once for the process.
+fn connected(args: &AwsArgs) -> Result<Connected> {
     let mut connection = args
         .connection
         .0
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    if let Some(ebs) = &*connection {
-        return Ok(ebs.clone());
+    if let Some(connected) = &*connection {
+        return Ok(connected.clone());
     }
-    let usual = Config::default();
-    let max_concurrency = args.concurrency.unwrap_or(usual.max_concurrency);
-    let config = Config {
-        max_concurrency,
-        min_concurrency: usual.min_concurrency.min(max_concurrency),
+    let account = aws::Config {
         region: args.region.clone(),
         profile: args.profile.clone(),
         endpoint_url: args.endpoint_url.clone(),
         ca_bundle: args.ca_bundle.clone(),
+        ..aws::Config::default()
+    };
+    let usual = Config::default();
+    let max_concurrency = args.concurrency.unwrap_or(usual.max_concurrency);
+    let limits = Config {
+        max_concurrency,
+        min_concurrency: usual.min_concurrency.min(max_concurrency),
         max_mbps: args.max_mbps,
         max_requests_per_second: args.max_requests,
         ..usual
     };
-    let ebs = Ebs::connect(&config).map_err(|error| match error {
-        ebs::Error::NoRegion => anyhow!(
-            "no AWS region is known: give --region, or set AWS_REGION or the profile's region"
-        ),
-        error => Error::new(error),
-    });
-    let ebs = ebs.context("cannot use EBS")?;
-    Ok(connection.insert(ebs).clone())
+    let aws = aws::Connection::open(&account).context("cannot use AWS")?;
+    let ebs = Ebs::new(aws.clone(), &limits).context("cannot use EBS")?;
+    Ok(connection.insert(Connected { aws, ebs }).clone())
 }
 
 /// Opens a completed snapshot.
@@ -213,10 +226,10 @@ impl Home {
         number: &str,
         terminal: &Terminal,
     ) -> Result<Option<Parent>> {
-        let role = ebs::Role::Staging;
+        let (role, project) = (ebs::Role::Staging, &self.upload.project);
         let latest = self
             .ebs
-            .latest(machine, number, role, &terminal.interrupt)?;
+            .latest(project, machine, number, role, &terminal.interrupt)?;
         latest.map(|info| self.known(info, terminal)).transpose()
     }
 
@@ -257,11 +270,16 @@ impl Home {
     /// What is known about the last snapshot of a disk; of which files it was made, if this host
     /// made it.
     pub(crate) fn last(&self, parent: &Parent) -> Last {
-        let source = std::fs::read_to_string(self.source_path(&parent.info.id)).ok();
         Last {
             disk_size: parent.size,
-            source: source.map(|text| text.trim_end().to_owned()),
+            source: self.source_of(&parent.info.id),
         }
+    }
+
+    /// Of which files a snapshot was made, if this host made it.
+    pub(crate) fn source_of(&self, id: &str) -> Option<String> {
+        let text = std::fs::read_to_string(self.source_path(id)).ok();
+        text.map(|text| text.trim_end().to_owned())
     }
 
     /// Keeps of which files a snapshot was made, beside its index.
@@ -358,7 +376,7 @@ impl Home {
             description: &description,
             set: set.0.set(),
             tags: &tags,
-            project: "",
+            project: &self.upload.project,
             machine: new.machine,
             disk_name: new.number,
             role: role_of(new.role),

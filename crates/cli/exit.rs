@@ -11,6 +11,8 @@ use std::process::ExitCode;
 pub(crate) const DIFFERENT: u8 = 3;
 /// The source is damaged or not supported.
 pub(crate) const SOURCE: u8 = 4;
+/// The target did not come up.
+pub(crate) const NOT_UP: u8 = 6;
 /// The user stopped the work.
 pub(crate) const INTERRUPTED: u8 = 130;
 const FAILED: u8 = 1;
@@ -53,6 +55,9 @@ fn status(error: &Error) -> u8 {
         if cause.downcast_ref::<Unconvertible>().is_some() {
             return GUEST;
         }
+        if cause.downcast_ref::<Absent>().is_some() {
+            return NOT_UP;
+        }
         match blame(cause) {
             Blame::Host => return FAILED,
             Blame::Source => return SOURCE,
@@ -78,7 +83,9 @@ pub(crate) enum Blame {
 fn is_interruption(cause: &(dyn std::error::Error + 'static)) -> bool {
     let image = cause.downcast_ref::<image::Error>();
     let store = cause.downcast_ref::<store::Error>();
+    let launch = cause.downcast_ref::<launch::local::Error>();
     cause.downcast_ref::<Interrupted>().is_some()
+        || matches!(launch, Some(launch::local::Error::Interrupted(_)))
         || matches!(image, Some(image::Error::Interrupted(_)))
         || matches!(store, Some(store::Error::Interrupted(_)))
         || ebs::is_interruption(cause)
@@ -135,6 +142,18 @@ impl std::fmt::Display for Kept {
         f.write_str("the snapshots that were printed stay")
     }
 }
+
+/// A target was launched and did not come up.
+#[derive(Debug)]
+pub(crate) struct Absent(pub(crate) String);
+
+impl std::fmt::Display for Absent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the target did not come up: {}", self.0)
+    }
+}
+
+impl std::error::Error for Absent {}
 
 /// The guest is not one that can be converted as asked.
 #[derive(Debug)]

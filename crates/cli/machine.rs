@@ -6,9 +6,12 @@ use crate::snapshot_home::Snapshot;
 use crate::source::{self, Content as From, Purpose};
 use crate::terminal::Terminal;
 use anyhow::{Context, Result, bail};
+use block::BlockRead;
 use guest::{Content, Machine, SourceDisk, Volume, VolumeId};
+use image::{Format, Image};
+use launch::local::VolumeFormat;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A machine with its disks, in the order of the command line.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub(crate) struct Opened {
     pub(crate) stems: Vec<String>,
     /// The snapshot that each disk is, if it is one.
     pub(crate) snapshots: Vec<Option<Snapshot>>,
+    /// The file of each disk that is all of it, and that QEMU opens as it is.
+    pub(crate) plain: Vec<Option<(PathBuf, VolumeFormat)>>,
     /// Every file that was opened: none of them may be written.
     pub(crate) files: Vec<PathBuf>,
 }
@@ -31,13 +36,17 @@ pub(crate) fn open(
 ) -> Result<Opened> {
     let options = source::options(args.format.as_deref(), &args.allow_path, purpose, terminal)?;
     let (mut disks, mut stems, mut files) = (Vec::new(), Vec::new(), Vec::new());
-    let mut snapshots = Vec::new();
+    let (mut snapshots, mut plain) = (Vec::new(), Vec::new());
     for text in images {
         for disk in source::open(text, &options, &args.aws, terminal)? {
             files.extend_from_slice(disk.files());
             snapshots.push(match &disk.content {
                 From::Snapshot(snapshot) => Some(snapshot.clone()),
                 From::Image(_) => None,
+            });
+            plain.push(match &disk.content {
+                From::Snapshot(_) => None,
+                From::Image(image) => plain_file(image, Path::new(text)),
             });
             disks.push(SourceDisk {
                 device: disk.device(),
@@ -51,8 +60,26 @@ pub(crate) fn open(
         machine,
         stems,
         snapshots,
+        plain,
         files,
     })
+}
+
+/// The file of an image, if nothing else belongs to it and it is the disk from its first byte on.
+fn plain_file(image: &Image, argument: &Path) -> Option<(PathBuf, VolumeFormat)> {
+    let format = match image.format() {
+        Format::Raw => VolumeFormat::Raw,
+        Format::Qcow2 => VolumeFormat::Qcow2,
+        _ => return None,
+    };
+    // A member of an archive has another path, or another size.
+    let alone = image.layers().len() == 1 && image.files() == [argument];
+    let size = std::fs::metadata(argument).ok()?.len();
+    let whole = match format {
+        VolumeFormat::Raw => size == image.device().size() && size.is_multiple_of(512),
+        VolumeFormat::Qcow2 => true,
+    };
+    (alone && whole && image.path() == argument).then(|| (argument.to_owned(), format))
 }
 
 impl Opened {

@@ -38,6 +38,24 @@ pub(crate) fn open(_: &str, args: &AwsArgs, _: &Terminal) -> Result<Snapshot> {
     bail!(ABSENT)
 }
 
+pub(crate) fn latest(
+    _: &str,
+    _: &str,
+    _: &AwsArgs,
+    _: &Terminal,
+) -> Result<Option<(u64, Vec<String>)>> {
+    bail!(ABSENT)
+}
+
+pub(crate) fn converted(
+    _: &str,
+    _: Option<&str>,
+    _: &AwsArgs,
+    _: &Terminal,
+) -> Result<Vec<(String, String)>> {
+    bail!(ABSENT)
+}
+
 impl Snapshot {
     pub(crate) fn of(&self) -> Option<(String, String)> {
         match *self {}

@@ -236,8 +236,35 @@ fn layers(
     Ok(Some(ranges))
 }
 
+/// Where a disk can differ from a snapshot that was made of files in this state; `None` if nothing
+/// tells. Nothing is said.
+pub(crate) fn unread(
+    disk: &Disk,
+    source: Option<&String>,
+    terminal: &Terminal,
+) -> Result<Option<Vec<Range<u64>>>> {
+    let (Content::Image(image), Some(source)) = (&disk.content, source) else {
+        return Ok(None);
+    };
+    let prints = image.fingerprints();
+    let known = prints
+        .iter()
+        .position(|print| print.is_some_and(|print| *source == print.to_string()));
+    match known {
+        // The very files of the snapshot, which have not been written to as far as the host tells.
+        Some(0) => Ok(Some(Vec::new())),
+        Some(above) => {
+            let ranges = image.decided_above(above, BLOCK, &terminal.interrupt);
+            Ok(Some(ranges.with_context(|| {
+                format!("cannot tell the layers of {} apart", disk.name)
+            })?))
+        }
+        None => Ok(None),
+    }
+}
+
 /// Bytes of these ranges that are data.
-fn data(device: &dyn BlockRead, ranges: &[Range<u64>]) -> Result<u64> {
+pub(crate) fn data(device: &dyn BlockRead, ranges: &[Range<u64>]) -> Result<u64> {
     let mut data = 0;
     for range in ranges {
         let mut at = range.start;

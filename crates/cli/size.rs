@@ -26,6 +26,19 @@ pub(crate) fn parse_u32(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "a size is a number of bytes such as 65536, 64K or 2M".to_owned())
 }
 
+/// Reads `512M` or `4G` as MiB.
+pub(crate) fn parse_mib(text: &str) -> Result<u32, String> {
+    let number = match text.char_indices().next_back() {
+        Some((at, 'm' | 'M')) => text[..at].parse::<u32>().ok(),
+        Some((at, 'g' | 'G')) => text[..at]
+            .parse::<u32>()
+            .ok()
+            .and_then(|n| n.checked_mul(1024)),
+        _ => None,
+    };
+    number.ok_or_else(|| "a size is a number with its unit: 512M or 4G".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,6 +49,16 @@ mod tests {
         assert_eq!(text(1536), "1.5 KiB");
         assert_eq!(text(3 << 30), "3.0 GiB");
         assert_eq!(text(u64::MAX), "15.9 EiB");
+    }
+
+    #[test]
+    fn memory_is_understood_as_people_write_it() {
+        for (text, mib) in [("512M", 512), ("4G", 4096), ("2g", 2048)] {
+            assert_eq!(parse_mib(text), Ok(mib), "{text}");
+        }
+        for bad in ["", "G", "2048", "4GB", "-1M", "1.5G", "4194304G", "4ä"] {
+            assert!(parse_mib(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

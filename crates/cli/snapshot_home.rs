@@ -4,7 +4,7 @@
 
 use crate::args::{AwsArgs, UploadArgs};
 use crate::ebs;
-use crate::locator::Destination;
+use crate::locator::{Destination, Source};
 use crate::since::Last;
 use crate::target::{self, Output};
 use crate::terminal::Terminal;
@@ -94,6 +94,28 @@ impl Home {
             Destination::Path(_) => None,
             Destination::Store(dir) => Some(Self::Store(Store::create(dir)?)),
             Destination::Ebs => Some(Self::Ebs(Box::new(ebs::Home::open(aws, upload)?))),
+        })
+    }
+
+    /// Opens where snapshots went before; `None` if nothing is there yet. Nothing is made.
+    pub(crate) fn existing(home: &str, aws: &AwsArgs, upload: &UploadArgs) -> Result<Option<Self>> {
+        match Destination::parse(home)? {
+            Destination::Store(dir) if dir.is_dir() => Ok(Some(Self::Store(Store::open(&dir)?))),
+            Destination::Ebs => Self::open(&Destination::Ebs, aws, upload),
+            Destination::Store(_) | Destination::Path(_) => Ok(None),
+        }
+    }
+
+    /// In which state the files were that a snapshot was made of, if that was kept here; `name` is
+    /// the snapshot as an argument.
+    pub(crate) fn source_of(&self, name: &str) -> Result<Option<String>> {
+        Ok(match (self, Source::parse(name)?) {
+            (Self::Store(store), Source::Snapshot { id, .. }) => {
+                let manifest = store.manifest(&id)?;
+                manifest.source.map(String::from)
+            }
+            (Self::Ebs(home), Source::Ebs(id)) => home.source_of(&id),
+            _ => None,
         })
     }
 

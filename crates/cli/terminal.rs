@@ -16,6 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub(crate) struct Terminal {
     pub(crate) progress: Arc<dyn Progress>,
     pub(crate) interrupt: Interrupt,
+    quiet: bool,
     colour_out: bool,
     colour_err: bool,
 }
@@ -48,8 +49,16 @@ impl Terminal {
         Self {
             progress,
             interrupt,
+            quiet: global.quiet,
             colour_out: !plain && std::io::stdout().is_terminal(),
             colour_err: !plain && std::io::stderr().is_terminal(),
+        }
+    }
+
+    /// A line on stderr about what happens to a machine, among those of others.
+    pub(crate) fn say(&self, machine: &str, what: &str) {
+        if !self.quiet {
+            eprintln!("{machine}: {what}");
         }
     }
 

@@ -12,6 +12,7 @@ mod diff_files;
 mod ebs;
 mod hostile;
 mod images;
+mod local_target;
 mod packages;
 mod several_disks;
 mod snapshots;

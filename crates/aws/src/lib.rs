@@ -1,1 +1,14 @@
-//! A connection to AWS.
+//! A connection to one region of one AWS account: credentials, addresses, TLS, time-outs.
+//!
+//! The crates for the single services are made over it, so that a process asks for credentials once,
+//! and all its requests share connections. Asynchronous work runs on the connection's few threads;
+//! callers wait for it with [`Connection::wait`].
+
+mod config;
+mod connection;
+mod error;
+mod http;
+
+pub use config::{Config, Credentials, Timeouts};
+pub use connection::Connection;
+pub use error::Error;

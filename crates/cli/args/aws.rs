@@ -66,6 +66,9 @@ pub(crate) struct UploadArgs {
     /// Minutes that the service keeps an upload, which a blueprint may say.
     #[arg(skip)]
     pub(crate) timeout_minutes: Option<u16>,
+    /// The project that the machine belongs to; snapshots of another one are not looked at.
+    #[arg(skip)]
+    pub(crate) project: String,
 }
 
 impl UploadArgs {
@@ -80,6 +83,7 @@ impl UploadArgs {
             state,
             blueprint_no_zero_fill: _,
             timeout_minutes: _,
+            project,
         } = self;
         *encrypt
             || kms_key.is_some()
@@ -87,6 +91,7 @@ impl UploadArgs {
             || !tag.is_empty()
             || *no_zero_fill
             || state.is_some()
+            || !project.is_empty()
     }
 }
 

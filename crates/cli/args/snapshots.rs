@@ -2,29 +2,32 @@
 
 use super::aws::{AwsArgs, UploadArgs};
 use super::images::{PairArgs, format_names};
+use super::migration::OfProjectArgs;
 use crate::duration;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ReplicateArgs {
     /// The disks of one machine in their order: images, block devices, store:DIR#SNAPSHOT, or
-    /// ebs:SNAPSHOT
-    #[arg(required = true, value_name = "SRC", value_hint = ValueHint::FilePath)]
+    /// ebs:SNAPSHOT; with --project the names of machines
+    #[arg(required_unless_present = "project", value_name = "SRC", value_hint = ValueHint::FilePath)]
     pub(crate) sources: Vec<String>,
     /// Where the snapshots go: store:DIR or ebs:
-    #[arg(long, value_name = "HOME", value_hint = ValueHint::AnyPath)]
-    pub(crate) to: String,
+    #[arg(long, value_name = "HOME", value_hint = ValueHint::AnyPath, required_unless_present = "project")]
+    pub(crate) to: Option<String>,
+    #[command(flatten)]
+    pub(crate) project: OfProjectArgs,
     /// The machine, by a name that stays [default: the first SRC without directory and ending]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "project")]
     pub(crate) machine: Option<String>,
     /// Read only what this file lists as changed since the last snapshot; once for each disk
     ///
     /// Lines of START LENGTH in bytes, or a JSON array of objects with `start` and `length`, as
     /// `rehost map`, `rehost diff` and `qemu-img map` print it. Whatever changed since the last
     /// snapshot has to be in it: the rest is taken from there unread.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "project")]
     pub(crate) changed: Vec<PathBuf>,
     /// Read only what this dirty bitmap in the qcow2 images says was written since the last snapshot
     ///
@@ -32,7 +35,7 @@ pub(crate) struct ReplicateArgs {
     /// to have it. The bitmap must have been made, or cleared, when the last snapshot was taken, and
     /// every program that wrote to the image since must know bitmaps. It is only read here: clear it
     /// with `qemu-img bitmap --clear` afterwards.
-    #[arg(long, value_name = "NAME", conflicts_with = "changed")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["changed", "project"])]
     pub(crate) bitmap: Option<String>,
     /// Read all of the disks, even where the layers of an image tell what cannot have changed
     #[arg(long, conflicts_with_all = ["changed", "bitmap"])]

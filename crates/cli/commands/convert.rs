@@ -1,27 +1,30 @@
 //! `rehost convert`
 
 use super::options;
-use crate::args::ConvertArgs;
+use crate::args::{ConvertArgs, ProjectArgs};
 use crate::blueprint;
 use crate::exit::Unconvertible;
 use crate::locator::{Destination, Source};
 use crate::machine::Opened;
+use crate::migration::{self, Migration};
 use crate::snapshot_home::{Home, New, Role, Set, Snapshot};
 use crate::source::Purpose;
 use crate::target::{self, Output};
 use crate::terminal::{Colour, Terminal};
 use crate::write_format::{self, Chosen};
-use crate::{machine, output};
+use crate::{machine, output, source_facts};
 use ::convert::{Because, Conversion, Finding, Options, Severity};
-use anyhow::{Context, Result, bail};
+use ::launch::blueprint::{Blueprint, BootMode, SourceFacts};
+use ::launch::project::Machine;
+use anyhow::{Context, Error, Result, bail};
 use block::BlockRead;
 use fs::Time;
 use guest::{Firmware, GuestPath};
 use image::WriteOptions;
-use launch::blueprint::{Blueprint, BootMode};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -39,12 +42,15 @@ struct Job {
 
 /// What became of a machine.
 #[derive(Serialize)]
-struct Report {
+pub(crate) struct Report {
     machine: String,
     os: Option<String>,
     changes: Vec<ReportedChange>,
-    findings: Vec<Finding>,
-    outputs: Vec<Output>,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) outputs: Vec<Output>,
+    /// What was found about the guest and its disks, if it was converted.
+    #[serde(skip)]
+    pub(crate) source: Option<SourceFacts>,
 }
 
 #[derive(Serialize)]
@@ -53,9 +59,60 @@ struct ReportedChange {
     because: Vec<Because>,
 }
 
-pub(super) fn run(mut args: ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
+pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
+    if let Some(project) = args.project.required(&args.source.aws) {
+        return of_project(args, &project, terminal);
+    }
+    let (reports, failed) = convert_all(args, terminal)?;
+    render(&reports, args.json, terminal)?;
+    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// Converts the last snapshots of a project's machines.
+fn of_project(args: &ConvertArgs, project: &ProjectArgs, terminal: &Terminal) -> Result<ExitCode> {
+    if args.output.is_some() || !args.rules.blueprint.is_empty() || args.upload.is_given() {
+        bail!(
+            "what a project's machines are converted to, and how, is said in its file and blueprints"
+        );
+    }
+    let migration = Migration::open(project)?;
+    let machines = migration.machines(&args.images)?;
+    let each = |machine: &Machine| {
+        let converted = migration::convert(&migration, machine, terminal)?;
+        if args.json {
+            return output::json(&converted);
+        }
+        let lines = converted.disks.iter().map(|disk| format!("{disk}\n"));
+        output::write(lines.collect::<String>().as_bytes())
+    };
+    migration::each(&machines, project.jobs, terminal, each)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Converts the disks of one machine into snapshots.
+pub(crate) fn one(args: &ConvertArgs, machine: &str, terminal: &Terminal) -> Result<Report> {
+    let (reports, failed) = convert_all(args, terminal)?;
+    match (failed, reports.into_iter().next()) {
+        (Some(error), _) => Err(error),
+        (None, Some(report)) => Ok(report),
+        (None, None) => bail!("{machine} was not converted"),
+    }
+}
+
+/// All that decides what becomes of given disks: another one may give another result.
+pub(crate) fn digest(args: &ConvertArgs) -> Result<String> {
+    let mut digest = env!("CARGO_PKG_VERSION").to_owned();
+    for job in jobs(args)? {
+        let options = serde_json::to_string(&job.options).context("cannot name the options")?;
+        let _ = write!(digest, " {options} {:?}", args.source.root);
+    }
+    Ok(digest)
+}
+
+/// Converts every machine that can be; the first failure comes beside what was made.
+fn convert_all(args: &ConvertArgs, terminal: &Terminal) -> Result<(Vec<Report>, Option<Error>)> {
     let now = source_date_epoch()?;
-    let jobs = jobs(&args)?;
+    let jobs = jobs(args)?;
     let destination = match &args.output {
         Some(text) => Destination::parse(text)?,
         None => Destination::Store(
@@ -65,6 +122,7 @@ pub(super) fn run(mut args: ConvertArgs, terminal: &Terminal) -> Result<ExitCode
         ),
     };
     let blueprints = jobs.iter().filter_map(|job| job.blueprint.as_ref());
+    let mut args = args.clone();
     let (aws, upload) = (&mut args.source.aws, &mut args.upload);
     blueprint::complete(blueprints, aws, upload, &destination)?;
     let args = &args;
@@ -115,8 +173,7 @@ pub(super) fn run(mut args: ConvertArgs, terminal: &Terminal) -> Result<ExitCode
             }
         }
     }
-    render(&reports, args.json, terminal)?;
-    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+    Ok((reports, failed))
 }
 
 fn jobs(args: &ConvertArgs) -> Result<Vec<Job>> {
@@ -335,10 +392,12 @@ fn convert(job: &Job, opened: &Opened, paths: &[PathBuf], run: &Run<'_>) -> Resu
         changes: Vec::new(),
         findings: Vec::new(),
         outputs: Vec::new(),
+        source: None,
     };
     let mut converted = true;
     match convert_guest(job, opened, args.source.root.as_deref(), *now) {
         Ok(conversion) => {
+            report.source = Some(source_facts::of(opened, &conversion.facts));
             report.os = Some(conversion.plan.guest.os);
             report.findings = conversion.plan.findings;
             let changes = conversion.plan.changes.into_iter();

@@ -3,32 +3,37 @@
 mod blueprint;
 mod browse;
 mod compare;
-mod convert;
+pub(crate) mod convert;
 mod copy;
 mod diff;
 mod diff_files;
+mod gc;
 mod iam_policy;
 mod info;
 mod inspect;
+pub(crate) mod launch;
+mod launch_machines;
 mod manual;
 mod map;
+mod mark;
 mod plan;
-mod replicate;
+pub(crate) mod replicate;
 mod rules;
 mod snapshots;
+mod status;
 
 use crate::args::{Command, RuleArgs};
 use crate::terminal::Terminal;
 use ::convert::{NetworkMode, Options, Target};
+use ::launch::blueprint::Blueprint;
 use anyhow::Result;
-use launch::blueprint::Blueprint;
 use std::process::ExitCode;
 
 pub(crate) fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
     match command {
         Command::Inspect(args) => inspect::run(&args, terminal),
         Command::Plan(args) => plan::run(&args, terminal),
-        Command::Convert(args) => convert::run(*args, terminal),
+        Command::Convert(args) => convert::run(&args, terminal),
         Command::Blueprint(command) => blueprint::run(&command, terminal),
         Command::Copy(args) => copy::run(&args, terminal),
         Command::Info(args) => info::run(&args, terminal),
@@ -36,6 +41,12 @@ pub(crate) fn run(command: Command, terminal: &Terminal) -> Result<ExitCode> {
         Command::Compare(args) => compare::run(&args, terminal),
         Command::Diff(args) => diff::run(&args, terminal),
         Command::Replicate(args) => replicate::run(&args, terminal),
+        Command::Launch(args) => launch::run(&args, terminal),
+        Command::Status(args) => status::run(&args, terminal),
+        Command::Test(args) => launch_machines::test(&args, terminal),
+        Command::Cutover(args) => launch_machines::cutover(&args, terminal),
+        Command::Mark(args) => mark::run(&args, terminal),
+        Command::Gc(args) => gc::run(&args, terminal),
         Command::Snapshots(command) => snapshots::run(&command, terminal),
         Command::IamPolicy(args) => iam_policy::run(&args),
         Command::Rules(args) => rules::run(&args),

@@ -1,15 +1,17 @@
 //! `rehost replicate`
 
-use crate::args::ReplicateArgs;
+use crate::args::{ProjectArgs, ReplicateArgs};
 use crate::changed::Changed;
 use crate::exit::{self, Kept};
 use crate::locator::{Destination, Source};
+use crate::migration::Migration;
 use crate::since::{self, Since, Told};
 use crate::snapshot_home::{Home, New, Role, Set};
 use crate::source::{self, Disk, Purpose};
 use crate::target::{Output, Summary};
 use crate::terminal::Terminal;
-use crate::{ebs, mounted, output};
+use crate::{ebs, migration, mounted, output};
+use ::launch::project::Machine;
 use anyhow::{Context, Result, bail};
 use ondisk::{Interrupt, Interrupted};
 use serde::Serialize;
@@ -18,30 +20,88 @@ use std::time::{Duration, Instant};
 
 /// What became of a machine in one round.
 #[derive(Serialize)]
-struct Report {
-    machine: String,
-    outputs: Vec<Output>,
+pub(crate) struct Report {
+    pub(crate) machine: String,
+    pub(crate) outputs: Vec<Output>,
 }
 
 pub(super) fn run(args: &ReplicateArgs, terminal: &Terminal) -> Result<ExitCode> {
-    let destination = Destination::parse(&args.to)?;
+    if let Some(project) = args.project.required(&args.aws) {
+        return of_project(args, &project, terminal);
+    }
     if args.every.is_some() && args.sources.iter().any(|source| source == "-") {
         bail!("stdin can be read only once, and --every reads the disks again");
     }
     let machine = machine(args)?;
     let lists = args.changed.iter().map(|path| Changed::read(path));
     let lists: Vec<Changed> = lists.collect::<Result<_>>()?;
-    let home = Home::open(&destination, &args.aws, &args.upload)?;
-    let home =
-        home.with_context(|| format!("{}: name a store as store:DIR, or EBS as ebs:", args.to))?;
+    let home = home(args)?;
+    let round = || {
+        let report = Report {
+            machine: machine.clone(),
+            outputs: round(args, &machine, &lists, &home, terminal)?,
+        };
+        render(&report, args.json)
+    };
     let Some(every) = args.every else {
-        round(args, &machine, &lists, &home, terminal)?;
+        round()?;
         return Ok(ExitCode::SUCCESS);
     };
+    rounds(every, round, terminal)
+}
+
+/// Takes snapshots of a machine's disks, once.
+pub(crate) fn once(
+    args: &ReplicateArgs,
+    machine: &str,
+    terminal: &Terminal,
+) -> Result<Vec<Output>> {
+    round(args, machine, &[], &home(args)?, terminal)
+}
+
+/// Takes snapshots of a project's machines.
+fn of_project(
+    args: &ReplicateArgs,
+    project: &ProjectArgs,
+    terminal: &Terminal,
+) -> Result<ExitCode> {
+    if args.to.is_some() || args.format.is_some() || args.upload.is_given() {
+        bail!(
+            "where snapshots of a project go, and how, is said in its file; leave --to and the like out"
+        );
+    }
+    let migration = Migration::open(project)?;
+    let machines = migration.machines(&args.sources)?;
+    let round = || {
+        let each = |machine: &Machine| {
+            let report = migration::snapshot(&migration, machine, args, terminal)?;
+            render(&report, args.json)
+        };
+        migration::each(&machines, project.jobs, terminal, each)
+    };
+    match args.every {
+        None => round().map(|()| ExitCode::SUCCESS),
+        Some(every) => rounds(every, round, terminal),
+    }
+}
+
+fn home(args: &ReplicateArgs) -> Result<Home> {
+    let to = args.to.as_deref().unwrap_or_default();
+    let destination = Destination::parse(to)?;
+    let home = Home::open(&destination, &args.aws, &args.upload)?;
+    home.with_context(|| format!("{to}: name a store as store:DIR, or EBS as ebs:"))
+}
+
+/// A round now and then, until one fails for good.
+fn rounds(
+    every: Duration,
+    round: impl Fn() -> Result<()>,
+    terminal: &Terminal,
+) -> Result<ExitCode> {
     let mut printed = false;
     loop {
         let started = Instant::now();
-        let ended = match round(args, &machine, &lists, &home, terminal) {
+        let ended = match round() {
             // What passes shall not end a replication that went well.
             Err(error) if printed && ebs::may_pass(&error) => {
                 exit::report(&error, terminal);
@@ -98,7 +158,7 @@ fn round(
     lists: &[Changed],
     home: &Home,
     terminal: &Terminal,
-) -> Result<()> {
+) -> Result<Vec<Output>> {
     let mut disks = open(args, terminal)?;
     let again = args.sources.iter().all(|source| source != "-");
     if let Some(time) = since::settles_in(&disks).filter(|_| again) {
@@ -106,10 +166,7 @@ fn round(
         disks = open(args, terminal)?;
     }
     let told = since::told(args, lists, &disks, terminal)?;
-    let mut report = Report {
-        machine: machine.to_owned(),
-        outputs: Vec::new(),
-    };
+    let mut outputs = Vec::new();
     let set = home.begin(Role::Staging, &[machine])?;
     let chain = Chain {
         machine,
@@ -120,17 +177,17 @@ fn round(
     for ((number, disk), told) in (1..).zip(&disks).zip(&told) {
         let number = number.to_string();
         match chain.snapshot(disk, &number, told, terminal) {
-            Ok(output) => report.outputs.push(output),
+            Ok(output) => outputs.push(output),
             Err(error) => {
                 // Disks of one machine belong together: none stays without the others.
-                report.outputs.iter().for_each(Output::remove);
+                outputs.iter().for_each(Output::remove);
                 return Err(error);
             }
         }
     }
     set.end()?;
-    report.outputs.iter().for_each(Output::settle);
-    render(&report, args.json)
+    outputs.iter().for_each(Output::settle);
+    Ok(outputs)
 }
 
 /// Opens all disks before one of them is read to its end.

@@ -32,6 +32,53 @@ pub(crate) fn describe(id: &str, aws: &AwsArgs, terminal: &Terminal) -> Result<F
     Ok(facts(&info))
 }
 
+/// The last staging snapshots of a machine of a project, in the order of its disks, and when the
+/// youngest of them was begun; `None` if it has none.
+pub(crate) fn latest(
+    project: &str,
+    machine: &str,
+    aws: &AwsArgs,
+    terminal: &Terminal,
+) -> Result<Option<(u64, Vec<String>)>> {
+    let ebs = connect(aws)?;
+    let (mut at, mut ids) = (0, Vec::new());
+    for number in 1_usize.. {
+        let (number, role) = (number.to_string(), ebs::Role::Staging);
+        let latest = ebs.latest(project, machine, &number, role, &terminal.interrupt);
+        let latest =
+            latest.with_context(|| format!("cannot list snapshots in {}", ebs.region()))?;
+        let Some(latest) = latest else { break };
+        at = at.max(facts(&latest).created);
+        ids.push(latest.id);
+    }
+    Ok((!ids.is_empty()).then_some((at, ids)))
+}
+
+/// What conversions of a project's machines made, or of one machine: the machine and the snapshot.
+pub(crate) fn converted(
+    project: &str,
+    machine: Option<&str>,
+    aws: &AwsArgs,
+    terminal: &Terminal,
+) -> Result<Vec<(String, String)>> {
+    let ebs = connect(aws)?;
+    let mut tags = vec![
+        (tag::TOOL, tag::TOOL_VALUE),
+        (tag::PROJECT, project),
+        (tag::ROLE, ebs::Role::Converted.as_str()),
+    ];
+    tags.extend(machine.map(|machine| (tag::MACHINE, machine)));
+    let found = ebs.find(&tags, &terminal.interrupt);
+    let found = found.with_context(|| format!("cannot list snapshots in {}", ebs.region()))?;
+    let of = |info: SnapshotInfo| {
+        (
+            info.tag(tag::MACHINE).unwrap_or_default().to_owned(),
+            info.id,
+        )
+    };
+    Ok(found.into_iter().map(of).collect())
+}
+
 /// Where a completed snapshot differs from its parent, or what it holds without one; `None` if the
 /// parent was removed.
 pub(crate) fn changed(

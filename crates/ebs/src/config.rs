@@ -1,24 +1,11 @@
-//! What a connection to AWS is made of.
+//! The limits of a connection to EBS.
 
 use crate::Error;
-use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
-/// What a connection to AWS is made of; the default is what the environment and the profile say.
+/// The limits of a connection to EBS.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The region; else AWS_REGION, the profile's, or the instance's.
-    pub region: Option<String>,
-    /// The profile; else AWS_PROFILE, or `default`.
-    pub profile: Option<String>,
-    /// These credentials instead of what the standard chain finds.
-    pub credentials: Option<Credentials>,
-    /// Where both services answer; else AWS_ENDPOINT_URL_EBS and AWS_ENDPOINT_URL_EC2,
-    /// AWS_ENDPOINT_URL, the profile's `endpoint_url`, or AWS's own addresses.
-    pub endpoint_url: Option<String>,
-    /// Certificates (PEM) to trust besides the host's; else AWS_CA_BUNDLE.
-    pub ca_bundle: Option<PathBuf>,
     /// At most so many million bits of blocks in a second, above zero.
     pub max_mbps: Option<f64>,
     /// At most so many requests in a second, of all kinds together, above zero.
@@ -32,32 +19,9 @@ pub struct Config {
     pub timeouts: Timeouts,
 }
 
-/// Credentials; shown to nobody.
-#[derive(Clone)]
-pub struct Credentials {
-    /// The access key's id.
-    pub access_key_id: String,
-    /// The secret.
-    pub secret_access_key: String,
-    /// The token that comes with temporary ones.
-    pub session_token: Option<String>,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credentials(…)")
-    }
-}
-
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// Until a connection stands.
-    pub connect: Duration,
-    /// From a request to the head of its answer.
-    pub read: Duration,
-    /// One attempt as a whole.
-    pub attempt: Duration,
     /// All attempts of one request and the pauses between them.
     pub operation: Duration,
     /// After a snapshot was begun, blocks that the service does not find it for are sent again
@@ -70,9 +34,6 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(5),
-            read: Duration::from_secs(12),
-            attempt: Duration::from_secs(20),
             operation: Duration::from_secs(120),
             not_found: Duration::from_secs(120),
             completion: Duration::from_secs(3600),
@@ -87,11 +48,6 @@ const CONCURRENCY: u32 = 128;
 impl Default for Config {
     fn default() -> Self {
         Self {
-            region: None,
-            profile: None,
-            credentials: None,
-            endpoint_url: None,
-            ca_bundle: None,
             max_mbps: None,
             max_requests_per_second: None,
             min_concurrency: 1,

@@ -5,22 +5,17 @@
 
 mod answer;
 
-use crate::config::Config;
 use crate::failure::{Failure, Kind};
-use crate::http::Connectors;
 use answer::Page;
-use aws_config::SdkConfig;
+use aws::Connection;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_ebs::error::DisplayErrorContext;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorSettings, SharedHttpConnector,
-};
+use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
-use aws_types::service_config::ServiceConfigKey;
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
@@ -41,28 +36,18 @@ const MAX_ANSWER: usize = 32 << 20;
 const PAGE: &str = "1000";
 
 impl Ec2 {
-    pub(crate) fn new(
-        sdk: &SdkConfig,
-        region: &str,
-        credentials: SharedCredentialsProvider,
-        connectors: &Connectors,
-        config: &Config,
-    ) -> Self {
-        let url = config.endpoint_url.clone().or_else(|| configured(sdk));
-        let url = url.unwrap_or_else(|| {
+    pub(crate) fn new(aws: &Connection) -> Self {
+        let region = aws.region();
+        let url = aws.endpoint_url("EC2").unwrap_or_else(|| {
             let china = region.starts_with("cn-");
             let suffix = if china { ".cn" } else { "" };
             format!("https://ec2.{region}.amazonaws.com{suffix}")
         });
-        let settings = HttpConnectorSettings::builder()
-            .connect_timeout(config.timeouts.connect)
-            .read_timeout(config.timeouts.read)
-            .build();
         Self {
             url: format!("{}/", url.trim_end_matches('/')),
             region: region.to_owned(),
-            credentials,
-            connector: connectors.connector(&settings),
+            credentials: aws.credentials().clone(),
+            connector: aws.connector(),
         }
     }
 
@@ -166,19 +151,6 @@ impl Ec2 {
         }
         Ok(request)
     }
-}
-
-/// The address for EC2 alone, else the one for all services: environment before profile, as the
-/// official clients look for it.
-fn configured(sdk: &SdkConfig) -> Option<String> {
-    let key = ServiceConfigKey::builder()
-        .service_id("EC2")
-        .env("AWS_ENDPOINT_URL")
-        .profile("endpoint_url")
-        .build()
-        .ok()?;
-    let own = sdk.service_config().and_then(|all| all.load_config(key));
-    own.or_else(|| sdk.endpoint_url().map(str::to_owned))
 }
 
 async fn read(body: SdkBody) -> Result<String, Failure> {

@@ -11,9 +11,6 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Nothing says which region to use.
-    #[error("no AWS region is known; name one, or set AWS_REGION or the profile's region")]
-    NoRegion,
     /// A setting cannot be used.
     #[error("{what} cannot be used: {why}")]
     Setting {
@@ -22,7 +19,7 @@ pub enum Error {
         /// Why.
         why: String,
     },
-    /// No source of the standard chain gave credentials, or the service does not know them.
+    /// There are no credentials any more, or the service does not know them.
     #[error("there are no usable AWS credentials: {0}")]
     Credentials(String),
     /// IAM, or the key's policy, does not allow it.

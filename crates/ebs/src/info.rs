@@ -74,6 +74,7 @@ impl Ebs {
     /// As [`find`](Self::find).
     pub fn latest(
         &self,
+        project: &str,
         machine: &str,
         disk: &str,
         role: crate::Role,
@@ -85,7 +86,9 @@ impl Ebs {
             (tag::ROLE, role.as_str()),
         ];
         let mut found = self.find(&tags, interrupt)?;
-        found.retain(|info| info.state == State::Completed);
+        let of_project =
+            |info: &SnapshotInfo| info.tag(tag::PROJECT).unwrap_or_default() == project;
+        found.retain(|info| info.state == State::Completed && of_project(info));
         // Times of the service are whole seconds, so they decide between branches alone.
         let parents: HashSet<_> = found
             .iter()

@@ -25,10 +25,11 @@
 //! use block::BlockRead;
 //! use ondisk::Interrupt;
 //!
-//! let ebs = Ebs::connect(&Config::default())?;
+//! let aws = aws::Connection::open(&aws::Config::default())?;
+//! let ebs = Ebs::new(aws, &Config::default())?;
 //! let snapshot = ebs.open("snap-0123456789abcdef0", &Interrupt::default())?;
 //! println!("{} blocks of {} bytes", snapshot.blocks(), snapshot.size());
-//! # Ok::<(), ebs::Error>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![warn(clippy::arithmetic_side_effects)]
 
@@ -41,7 +42,6 @@ mod connect;
 mod ec2;
 mod error;
 mod failure;
-mod http;
 mod index_file;
 mod info;
 mod journal;
@@ -56,7 +56,7 @@ pub mod tag;
 mod upload;
 
 pub use action::Action;
-pub use config::{Config, Credentials, Timeouts};
+pub use config::{Config, Timeouts};
 pub use connect::Ebs;
 pub use error::Error;
 pub use index_file::{load_index, remove_index, save_index};

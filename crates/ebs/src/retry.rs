@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Traffic {
     pub(crate) pace: Pace,
     pub(crate) adapt: Adapt,
+    /// How long one attempt may take.
+    pub(crate) attempt: Duration,
     pub(crate) timeouts: Timeouts,
 }
 
@@ -139,7 +141,7 @@ impl Traffic {
         self.pace.wait(asked.bytes).await;
         let start = Instant::now();
         // The SDK's own time-out ends with the head of an answer; this one has the body in it.
-        let limit = self.timeouts.attempt;
+        let limit = self.attempt;
         let result = match tokio::time::timeout(limit, attempt()).await {
             Ok(result) => result,
             Err(_) => Err(Failure::timed_out()),
@@ -178,8 +180,8 @@ mod tests {
         Traffic {
             pace: Pace::new(None, None),
             adapt: Adapt::new(1, 4),
+            attempt: Duration::from_millis(50),
             timeouts: Timeouts {
-                attempt: Duration::from_millis(50),
                 operation: Duration::from_millis(400),
                 ..Timeouts::default()
             },

@@ -97,7 +97,7 @@ impl<'a> Sink<'a> {
     pub(crate) fn stop(&self) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let stopped = tasks.shutdown();
-        self.ebs.runtime().block_on(stopped);
+        self.ebs.handle().block_on(stopped);
     }
 
     /// Waits until all blocks are put; gives the snapshot, if one was begun, and how many blocks were
@@ -161,7 +161,7 @@ impl SnapshotSink for Sink<'_> {
             flow.leave(result);
         };
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.spawn_on(task, self.ebs.runtime().handle());
+        tasks.spawn_on(task, self.ebs.handle());
         // What is done must not pile up.
         while tasks.try_join_next().is_some() {}
         Ok(())

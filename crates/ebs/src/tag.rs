@@ -4,6 +4,8 @@
 pub const TOOL: &str = "rehost:tool";
 /// The value of [`TOOL`].
 pub const TOOL_VALUE: &str = "rehost";
+/// The project that the machine belongs to, if it has one.
+pub const PROJECT: &str = "rehost:project";
 /// The machine.
 pub const MACHINE: &str = "rehost:machine";
 /// The disk of the machine.

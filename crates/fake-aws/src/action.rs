@@ -21,77 +21,97 @@ impl Service {
     }
 }
 
-/// An action of one of the two services, by its name in the API and in IAM.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Action {
-    /// `ebs:StartSnapshot`
-    StartSnapshot,
-    /// `ebs:PutSnapshotBlock`
-    PutSnapshotBlock,
-    /// `ebs:CompleteSnapshot`
-    CompleteSnapshot,
-    /// `ebs:ListSnapshotBlocks`
-    ListSnapshotBlocks,
-    /// `ebs:ListChangedBlocks`
-    ListChangedBlocks,
-    /// `ebs:GetSnapshotBlock`
-    GetSnapshotBlock,
-    /// `ec2:DescribeSnapshots`
-    DescribeSnapshots,
-    /// `ec2:DeleteSnapshot`
-    DeleteSnapshot,
-    /// `ec2:CreateTags`
-    CreateTags,
-    /// `ec2:GetEbsEncryptionByDefault`
-    GetEbsEncryptionByDefault,
-    /// Something that this fake, or the service, does not know.
-    Unknown,
+/// Declares the actions of each service, with their names.
+macro_rules! actions {
+    (ebs: $($ebs:ident)*; ec2: $($ec2:ident)*;) => {
+        /// An action of one of the two services, by its name in the API and in IAM.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Action {
+            $(#[doc = concat!("`ebs:", stringify!($ebs), "`")] $ebs,)*
+            $(#[doc = concat!("`ec2:", stringify!($ec2), "`")] $ec2,)*
+            /// Something that this fake, or the service, does not know.
+            Unknown,
+        }
+
+        impl Action {
+            /// Every action of the EBS direct APIs that is known.
+            pub const EBS: &[Action] = &[$(Action::$ebs),*];
+
+            /// Every action of EC2 that is known.
+            pub const EC2: &[Action] = &[$(Action::$ec2),*];
+
+            /// The name without the service.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Action::$ebs => stringify!($ebs),)*
+                    $(Action::$ec2 => stringify!($ec2),)*
+                    Action::Unknown => "Unknown",
+                }
+            }
+        }
+    };
+}
+
+actions! {
+    ebs:
+        StartSnapshot
+        PutSnapshotBlock
+        CompleteSnapshot
+        ListSnapshotBlocks
+        ListChangedBlocks
+        GetSnapshotBlock;
+    ec2:
+        DescribeSnapshots
+        DeleteSnapshot
+        GetEbsEncryptionByDefault
+        CreateTags
+        DeleteTags
+        DescribeTags
+        RegisterImage
+        DeregisterImage
+        DescribeImages
+        RunInstances
+        DescribeInstances
+        DescribeInstanceStatus
+        StartInstances
+        StopInstances
+        TerminateInstances
+        ModifyInstanceAttribute
+        GetConsoleOutput
+        CreateVolume
+        DeleteVolume
+        AttachVolume
+        DetachVolume
+        DescribeVolumes
+        CreateNetworkInterface
+        DeleteNetworkInterface
+        ModifyNetworkInterfaceAttribute
+        DescribeNetworkInterfaces
+        AllocateAddress
+        AssociateAddress
+        DisassociateAddress
+        ReleaseAddress
+        DescribeAddresses
+        DescribeInstanceTypes
+        DescribeSubnets
+        DescribeSecurityGroups
+        DescribeAvailabilityZones
+        DescribeKeyPairs;
 }
 
 impl Action {
-    /// Every action that is known, in the order of the declaration.
-    pub const ALL: [Action; 10] = [
-        Action::StartSnapshot,
-        Action::PutSnapshotBlock,
-        Action::CompleteSnapshot,
-        Action::ListSnapshotBlocks,
-        Action::ListChangedBlocks,
-        Action::GetSnapshotBlock,
-        Action::DescribeSnapshots,
-        Action::DeleteSnapshot,
-        Action::CreateTags,
-        Action::GetEbsEncryptionByDefault,
-    ];
-
-    /// The name without the service.
-    pub fn name(self) -> &'static str {
-        match self {
-            Action::StartSnapshot => "StartSnapshot",
-            Action::PutSnapshotBlock => "PutSnapshotBlock",
-            Action::CompleteSnapshot => "CompleteSnapshot",
-            Action::ListSnapshotBlocks => "ListSnapshotBlocks",
-            Action::ListChangedBlocks => "ListChangedBlocks",
-            Action::GetSnapshotBlock => "GetSnapshotBlock",
-            Action::DescribeSnapshots => "DescribeSnapshots",
-            Action::DeleteSnapshot => "DeleteSnapshot",
-            Action::CreateTags => "CreateTags",
-            Action::GetEbsEncryptionByDefault => "GetEbsEncryptionByDefault",
-            Action::Unknown => "Unknown",
-        }
-    }
-
     /// The action of EC2 with that name.
     pub(crate) fn of_ec2(name: &str) -> Option<Action> {
-        Self::ALL.into_iter().find(|action| {
-            action.name() == name
-                && matches!(
-                    action,
-                    Action::DescribeSnapshots
-                        | Action::DeleteSnapshot
-                        | Action::CreateTags
-                        | Action::GetEbsEncryptionByDefault
-                )
-        })
+        let mut actions = Self::EC2.iter().copied();
+        actions.find(|action| action.name() == name)
+    }
+
+    /// Whether it changes nothing.
+    pub fn only_looks(self) -> bool {
+        let name = self.name();
+        ["Describe", "Get", "List"]
+            .iter()
+            .any(|begin| name.starts_with(begin))
     }
 }
 

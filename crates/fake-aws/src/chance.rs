@@ -22,7 +22,13 @@ pub(crate) enum Draw {
     EmptyPage,
     CompleteToError,
     ExpiredSignature,
+    InsufficientCapacity,
+    LaunchFails,
+    Impaired,
 }
+
+/// How many there are.
+const DRAWS: usize = 15;
 
 impl Draw {
     fn slot(self) -> usize {
@@ -39,6 +45,9 @@ impl Draw {
             Draw::EmptyPage => 9,
             Draw::CompleteToError => 10,
             Draw::ExpiredSignature => 11,
+            Draw::InsufficientCapacity => 12,
+            Draw::LaunchFails => 13,
+            Draw::Impaired => 14,
         }
     }
 
@@ -56,6 +65,9 @@ impl Draw {
             Draw::EmptyPage => &faults.empty_page,
             Draw::CompleteToError => &faults.complete_to_error,
             Draw::ExpiredSignature => &faults.expired_signature,
+            Draw::InsufficientCapacity => &faults.insufficient_capacity,
+            Draw::LaunchFails => &faults.launch_fails,
+            Draw::Impaired => &faults.impaired,
         }
     }
 }
@@ -64,8 +76,8 @@ impl Draw {
 #[derive(Debug)]
 pub(crate) struct Setting {
     pub(crate) faults: Faults,
-    asked: [AtomicU64; 12],
-    happened: [AtomicU64; 12],
+    asked: [AtomicU64; DRAWS],
+    happened: [AtomicU64; DRAWS],
     random: Arc<Random>,
 }
 

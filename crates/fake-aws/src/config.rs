@@ -1,6 +1,7 @@
 //! What the fake is told: the account it plays, and the switches that make it misbehave.
 
 use crate::action::Action;
+use crate::surroundings::Surroundings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -34,6 +35,8 @@ pub struct Config {
     pub threads: usize,
     /// How many log entries are kept; the oldest go first. Counters are never dropped.
     pub log_limit: usize,
+    /// The networks, roles and hosts that the account has.
+    pub surroundings: Surroundings,
     /// The switches at the start.
     pub faults: Faults,
 }
@@ -55,6 +58,7 @@ impl Default for Config {
             seed: 1,
             threads: 2,
             log_limit: 1_000_000,
+            surroundings: Surroundings::default(),
             faults: Faults::default(),
         }
     }
@@ -122,7 +126,7 @@ pub struct Faults {
     pub not_found_ms: u64,
     /// How often it does not within that time; 0 to 1.
     pub not_found_probability: Probability,
-    /// For so long after StartSnapshot, DescribeSnapshots does not know the snapshot.
+    /// For so long after a snapshot, image, instance or volume was made, Describe does not know it.
     pub describe_lag_ms: u64,
     /// From CompleteSnapshot to the final state.
     pub completion_delay_ms: u64,
@@ -147,6 +151,50 @@ pub struct Faults {
     pub block_token_ms: u64,
     /// Milliseconds that a page token lives; 0: an hour.
     pub page_token_ms: u64,
+    /// RunInstances finds no free host, and answers InsufficientInstanceCapacity.
+    pub insufficient_capacity: Chance,
+    /// The instance goes from pending to terminated.
+    pub launch_fails: Chance,
+    /// The instance runs, but its status checks fail.
+    pub impaired: Chance,
+    /// What GetConsoleOutput tells; none: a line with the instance's id, and a login prompt.
+    pub console: Option<String>,
+    /// How long what EC2 does takes.
+    pub life: Life,
+}
+
+/// How long EC2 takes, in milliseconds. What is under way keeps the times of its beginning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Life {
+    /// From RunInstances or StartInstances until the instance runs \[100\].
+    pub pending_ms: u64,
+    /// From running until the status checks are through \[100\].
+    pub status_ms: u64,
+    /// From StopInstances until the instance is stopped \[100\].
+    pub stopping_ms: u64,
+    /// From TerminateInstances until the instance is terminated, and its addresses are free \[100\].
+    pub shutting_down_ms: u64,
+    /// How long a terminated instance can still be seen \[an hour\].
+    pub visible_ms: u64,
+    /// From RegisterImage until the image is available \[0\].
+    pub image_ms: u64,
+    /// From CreateVolume until the volume is available \[0\].
+    pub volume_ms: u64,
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Life {
+            pending_ms: 100,
+            status_ms: 100,
+            stopping_ms: 100,
+            shutting_down_ms: 100,
+            visible_ms: 3_600_000,
+            image_ms: 0,
+            volume_ms: 0,
+        }
+    }
 }
 
 /// A probability; 1 by default.

@@ -2,12 +2,16 @@
 //!
 //! - `GET log?since=N`, `DELETE log`, `GET counters`, `GET peak`
 //! - `GET faults`, `PUT faults` (the whole of [`crate::Faults`]; what is missing is off)
+//! - `PUT hold` ([`crate::Hold`]), `GET hold` (the request that is held, and how many were counted),
+//!   `DELETE hold`: resets what is held
+//! - `GET resources`: images, instances, volumes, interfaces, addresses
 //! - `POST expire`: gives up all snapshots that are being written
 //! - `GET snapshots`, `GET snapshots/{id}`: states; with the effective blocks' digests
 
 use crate::action::pairs;
 use crate::body::Answer;
 use crate::config::Faults;
+use crate::hold::Hold;
 use crate::sigv4::hex;
 use crate::world::World;
 use crate::{State, content, expire, state};
@@ -53,6 +57,17 @@ fn act(world: &World, request: &Parts, body: &[u8]) -> Result<Value, (StatusCode
             world.switches.set(faults);
             Ok(Value::Null)
         }
+        ("GET", "hold") => Ok(json!({ "held": world.holds.held(), "seen": world.holds.seen() })),
+        ("PUT" | "POST", "hold") => {
+            let hold: Hold = serde_json::from_slice(body).map_err(broken)?;
+            world.holds.set(hold);
+            Ok(Value::Null)
+        }
+        ("DELETE", "hold") => {
+            world.holds.release();
+            Ok(Value::Null)
+        }
+        ("GET", "resources") => serde_json::to_value(world.cloud().resources()).map_err(broken),
         ("POST", "expire") => Ok(json!({ "expired": expire(world) })),
         ("GET", "snapshots") => {
             let states: Vec<State> = world

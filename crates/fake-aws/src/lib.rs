@@ -1,4 +1,4 @@
-//! An honest fake of the EBS direct APIs, and of the few EC2 actions that go with them.
+//! An honest fake of the EBS direct APIs, and of the EC2 actions that make machines of snapshots.
 //!
 //! It is for tests, demos and benches: a server on a real socket, plain HTTP, that refuses what the
 //! real service refuses, forgets nothing that a client has to cope with, and misbehaves when told to.
@@ -43,12 +43,30 @@
 //! | GetSnapshotBlock: own and inherited blocks, with their checksum | model |
 //! | tags need ec2:CreateTags | guide |
 //! | SigV4: form, region and service of the scope, date within 5 min, `host` and `x-amz-*` signed, payload hash; UNSIGNED-PAYLOAD for PutSnapshotBlock alone; session token; signature | SigV4 guide |
-//! | DescribeSnapshots, DeleteSnapshot, CreateTags, GetEbsEncryptionByDefault: parameters, filters with wildcards, paging, DryRun, error codes | EC2 model |
+//! | EC2: parameters (unknown ones are refused), filters with wildcards, paging, error codes; DryRun after all checks | EC2 model |
+//! | tags on every resource, 50 of 128 and 256, no `aws:`; of new ones with TagSpecification | EC2 model |
+//! | RegisterImage: i386 and paravirtual when nothing is said; one image of a name; snapshots completed, not larger than their volume, not with Encrypted; the root among the mappings; UEFI, TPM, UefiData, ENA, IMDSv2 with what they need | EC2 model, guide |
+//! | a snapshot of an image is not deleted | guide |
+//! | volume types: sizes, IOPS, throughput, their ratios; which boot | EC2 model, guide |
+//! | RunInstances: type and image of one architecture, boot mode, virtualization, ENA, TPM; interfaces, addresses and volumes within the type's limits; names that exist; user data of 16 KiB | reports, guide |
+//! | RunInstances answers without volumes; they are attached once the instance runs | memory |
+//! | client token: the same instance, even when terminated; other parameters: IdempotentParameterMismatch | guide |
+//! | an address is in use until its interface is gone, that is until the instance is terminated | guide |
+//! | instances: pending, running, stopping, stopped, shutting-down, terminated; protection; volumes and interfaces that go with them or stay; gone from sight after an hour | guide |
+//! | root volumes are detached from stopped instances only; attached volumes are not deleted | guide |
 //!
 //! Switches ([`Faults`]): latency, rates, throttling, 5xx, resets before, after and within, slow
 //! bodies, wrong checksums and data, the not-found window after StartSnapshot, lag of
-//! DescribeSnapshots, late completion, completion to `error`, denied actions, expired credentials and
+//! Describe actions, the times of an instance's life ([`Life`]), no capacity, launches that fail,
+//! late completion, completion to `error`, denied actions, expired credentials and
 //! signatures, short and empty pages, a short minute for Timeout, short-lived tokens. [`Config::keep_data`] off keeps digests only.
+//!
+//! # Killing a client
+//!
+//! [`FakeAws::hold`] stops the n-th request, before or after it took effect, and every request after
+//! it; [`FakeAws::held`] says that it is there. A test kills its client then, calls
+//! [`FakeAws::release`], starts the client again, and looks at [`FakeAws::resources`] and
+//! [`FakeAws::snapshots`]. When the client ends and nothing was held, n was past its last request.
 //!
 //! # What it does not
 //!
@@ -57,9 +75,11 @@
 //! be repeated ([`Faults::repeat_complete`]); whether snapshots that only share an ancestor count as
 //! related (here they do); whether a put of zeros is listed (here it is); what becomes of the client
 //! token of a deleted snapshot (here it is free again); the precedence of two errors in one request.
-//! There is no TLS, no IAM but [`Faults::denied`], no KMS, one account and region, no public or shared
-//! snapshots, no volumes, images or instances, and so nothing that keeps a snapshot from deletion.
-//! All is in memory, and gone with the process.
+//! Of EC2 also: which of several codes some refusals have; what DeleteOnTermination is when a mapping
+//! does not say it (here it is true).
+//! There is no TLS, no IAM but [`Faults::denied`], no KMS, one account and region, nothing public or
+//! shared, one instance for each RunInstances, no IPv6, no launch templates, no spot, no instance stores.
+//! What a volume holds is its snapshot; nothing boots. All is in memory, and gone with the process.
 
 mod action;
 mod body;
@@ -70,17 +90,25 @@ mod control;
 mod ebs;
 mod ec2;
 mod error;
+mod hold;
 mod log;
 mod server;
 mod sigv4;
 mod snapshot;
+mod surroundings;
 mod token;
 mod world;
 
 pub use action::Action;
-pub use config::{Chance, Config, Credentials, Faults, Limits, Probability, Signatures};
+pub use config::{Chance, Config, Credentials, Faults, Life, Limits, Probability, Signatures};
+pub use ec2::{
+    Address, Association, Image, Instance, InstanceState, Interface, InterfaceAttachment, Mapping,
+    Metadata, Resources, Shape, Volume, VolumeAttachment, VolumeType,
+};
+pub use hold::{Held, Hold};
 pub use log::{Counter, Entry};
 pub use snapshot::BLOCK;
+pub use surroundings::{Cidr, Host, PlacementGroup, SecurityGroup, Subnet, Surroundings, Vpc};
 
 use crate::snapshot::{Block, Origin, Phase, Snapshot};
 use crate::world::World;
@@ -238,6 +266,32 @@ impl FakeAws {
     /// Sets all switches; counts of "every n-th" begin again.
     pub fn set_faults(&self, faults: Faults) {
         self.world.switches.set(faults);
+    }
+
+    /// Holds, or resets, the n-th request from now on; what was held before is reset.
+    pub fn hold(&self, hold: Hold) {
+        self.world.holds.set(hold);
+    }
+
+    /// The request that [`Hold`] met, while it is held.
+    pub fn held(&self) -> Option<Held> {
+        self.world.holds.held()
+    }
+
+    /// How many requests [`Hold`] has counted.
+    pub fn counted(&self) -> u64 {
+        self.world.holds.seen()
+    }
+
+    /// Holds nothing any more. Requests that are held are reset; those that were held before their
+    /// effect never have it.
+    pub fn release(&self) {
+        self.world.holds.release();
+    }
+
+    /// All that EC2 has besides snapshots, as it stands.
+    pub fn resources(&self) -> Resources {
+        self.world.cloud().resources()
     }
 
     /// The snapshot as it stands, if there is one of that id.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 const HELP: &str = "\
-fake-aws: a fake of the EBS direct APIs on plain HTTP; see the crate's documentation
+fake-aws: a fake of the EBS direct APIs and of EC2 on plain HTTP; see the crate's documentation
 
   --listen ADDRESS:PORT   where to listen [127.0.0.1:0]
   --region NAME           the region of credential scopes [us-east-1]
@@ -17,7 +17,7 @@ fake-aws: a fake of the EBS direct APIs on plain HTTP; see the crate's documenta
   --threads NUMBER        that serve [2]
 
 It prints its URL alone on the first line. Switches and log: URL/_control/faults, /log, /counters,
-/peak, /snapshots, /expire.
+/peak, /snapshots, /expire, /resources, /hold.
 ";
 
 fn main() -> ExitCode {

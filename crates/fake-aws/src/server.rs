@@ -7,6 +7,7 @@ use crate::control;
 use crate::ebs::{self, Put, Success};
 use crate::ec2::{self, Form};
 use crate::error::Refusal;
+use crate::hold::{self, Meets};
 use crate::log::Entry;
 use crate::sigv4;
 use crate::world::World;
@@ -126,6 +127,22 @@ async fn handle(
         error: None,
         fault: None,
     };
+    // Counted when it has come, held before anything else is done with it.
+    let (meets, released) = world.holds.meet(target.action);
+    match meets {
+        Meets::Hold { after: false } => {
+            entry.fault = Some("held_before");
+            world.log.answered(came, entry);
+            hold::wait(released).await;
+            return Err(Reset);
+        }
+        Meets::Reset { after: false } => {
+            entry.fault = Some("reset_before");
+            world.log.answered(came, entry);
+            return Err(Reset);
+        }
+        _ => {}
+    }
     if setting.draw(Draw::ResetBefore, target.action) {
         entry.fault = Some("reset_before");
         world.log.answered(came, entry);
@@ -190,10 +207,15 @@ async fn handle(
         entry.snapshot = Some(id.clone());
     }
     entry.fault = fate.fault;
-    if fate.reset_after {
-        entry.fault = Some("reset_after");
+    let held = matches!(meets, Meets::Hold { .. });
+    if fate.reset_after || held || meets == (Meets::Reset { after: true }) {
+        entry.fault = Some(if held { "held_after" } else { "reset_after" });
         entry.error = outcome.err().map(|refusal| refusal.code.to_owned());
         world.log.answered(came, entry);
+        if held {
+            world.holds.took_effect(target.action);
+            hold::wait(released).await;
+        }
         return Err(Reset);
     }
     let response = match outcome {

@@ -1,18 +1,20 @@
-//! The account: its snapshots, by id and by client token.
+//! The account: its snapshots, by id and by client token, and all that EC2 has.
 
 use crate::action::snapshot_id;
 use crate::chance::{Buckets, Switches};
 use crate::clock::now_ms;
 use crate::config::Config;
+use crate::ec2::Cloud;
 use crate::error::Refusal;
+use crate::hold::Holds;
 use crate::log::Log;
 use crate::snapshot::{Origin, Phase, Snapshot};
 use crate::token::Tokens;
 use hyper::StatusCode;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Everything that requests share.
 #[derive(Debug)]
@@ -22,8 +24,11 @@ pub(crate) struct World {
     pub(crate) buckets: Buckets,
     pub(crate) tokens: Tokens,
     pub(crate) log: Log,
+    pub(crate) holds: Holds,
     versions: AtomicU64,
     account: Mutex<Account>,
+    /// Locked before the account where both are.
+    cloud: Mutex<Cloud>,
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +47,9 @@ impl World {
             tokens: Tokens::new(config.seed),
             log: Log::new(config.log_limit),
             versions: AtomicU64::new(0),
+            holds: Holds::default(),
             account: Mutex::default(),
+            cloud: Mutex::new(Cloud::new(config.surroundings.clone())),
             config,
         }
     }
@@ -182,7 +189,14 @@ impl World {
         snapshot
     }
 
-    fn account(&self) -> std::sync::MutexGuard<'_, Account> {
+    /// All of EC2 but snapshots, as it stands now.
+    pub(crate) fn cloud(&self) -> MutexGuard<'_, Cloud> {
+        let mut cloud = self.cloud.lock().unwrap_or_else(PoisonError::into_inner);
+        cloud.pass_time(Instant::now());
+        cloud
+    }
+
+    fn account(&self) -> MutexGuard<'_, Account> {
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

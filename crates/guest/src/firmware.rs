@@ -1,6 +1,6 @@
 //! Which firmware can boot the disks.
 
-use crate::{Disk, Error, Firmware, Machine};
+use crate::{Disk, Error, Firmware, Machine, VolumeId};
 use block::BlockRead;
 use volume::TableKind;
 
@@ -21,6 +21,30 @@ pub(crate) fn inspect(machine: &Machine) -> Result<Option<Firmware>, Error> {
         (false, true) => Some(Firmware::Bios),
         (false, false) => None,
     })
+}
+
+/// The number of the disk, from 0, that firmware has to start from: the one with the root file system
+/// if it has a boot loader, else the first that has one.
+///
+/// # Errors
+/// [`Error::Disk`] if a first sector cannot be read.
+pub fn boot_disk(machine: &Machine, root: VolumeId) -> Result<usize, Error> {
+    let starts = |disk: &Disk| -> Result<bool, Error> {
+        let mut partitions = disk.table.partitions.iter();
+        Ok(partitions.any(|partition| partition.kind.is_esp()) || has_bios_loader(disk)?)
+    };
+    let disks = machine.disks();
+    if let Some(disk) = disks.get(root.disk)
+        && starts(disk)?
+    {
+        return Ok(root.disk);
+    }
+    for (number, disk) in disks.iter().enumerate() {
+        if starts(disk)? {
+            return Ok(number);
+        }
+    }
+    Ok(root.disk)
 }
 
 /// Whether a PC BIOS finds something to start. Tools for partitions put code of their own into

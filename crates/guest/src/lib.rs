@@ -54,6 +54,7 @@ pub use content::{Content, OtherFormat};
 pub use device_name::DeviceName;
 pub use error::Error;
 pub use facts::{Architecture, Facts, Firmware, FstabFact, VolumeFact};
+pub use firmware::boot_disk;
 pub use inspect::inspect;
 pub use kernels::Kernel;
 pub use machine::{Disk, Machine, Root, SourceDisk, Volume};

@@ -1,9 +1,9 @@
 //! `rehost snapshots` of snapshots in EBS.
 
 use super::picture::{self, Run};
-use super::table::table;
 use crate::args::AwsArgs;
 use crate::facts::Facts;
+use crate::table::table;
 use crate::terminal::Terminal;
 use crate::{date, ebs, output, size};
 use anyhow::Result;

@@ -1,8 +1,8 @@
 //! `rehost snapshots list` of a store.
 
 use super::fsck::reasons;
-use super::table::table;
 use crate::exit::SOURCE;
+use crate::table::table;
 use crate::terminal::Terminal;
 use crate::{date, output, size};
 use anyhow::Result;

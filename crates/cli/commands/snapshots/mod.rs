@@ -6,7 +6,6 @@ mod list;
 mod picture;
 mod remove;
 mod show;
-mod table;
 
 use crate::args::SnapshotsCommand;
 use crate::locator::{Destination, Source};

@@ -23,9 +23,9 @@ pub struct UploadRequest<'a> {
     pub description: &'a str,
     /// What it has in common with the other disks of its machine; may be empty.
     pub set: &'a str,
-    /// Tags besides rehost's own; at most 42.
+    /// Tags besides rehost's own; at most 41.
     pub tags: &'a [(&'a str, &'a str)],
-    /// What keeps equal names of machines apart; may be empty.
+    /// The project, which keeps equal names of machines apart; may be empty.
     pub project: &'a str,
     /// The machine.
     pub machine: &'a str,
@@ -181,6 +181,7 @@ impl<'a> UploadRequest<'a> {
         ];
         tags.extend(self.parent.map(|parent| (tag::PARENT, parent.id)));
         tags.extend((!self.set.is_empty()).then_some((tag::SET, self.set)));
+        tags.extend((!self.project.is_empty()).then_some((tag::PROJECT, self.project)));
         tags.extend_from_slice(self.tags);
         tags
     }

@@ -1,7 +1,7 @@
 //! A fake of AWS, a connection to it, disks with holes, and numbers that look random.
 
 use block::{BlockRead, Error, Extent, ExtentKind};
-use ebs::{Config, Credentials, Encryption, Role, Timeouts, UploadRequest};
+use ebs::{Config, Ebs, Encryption, Role, Timeouts, UploadRequest};
 use fake_aws::{FakeAws, Signatures};
 use std::path::Path;
 use std::time::Duration;
@@ -36,21 +36,32 @@ pub(crate) fn long() -> bool {
     std::env::var("REHOST_LONG").is_ok_and(|value| value == "1")
 }
 
-pub(crate) fn config(endpoint: &str) -> Config {
-    Config {
+/// Who asks the fake.
+pub(crate) fn account(endpoint: &str) -> aws::Config {
+    aws::Config {
         region: Some("us-east-1".to_owned()),
         endpoint_url: Some(endpoint.to_owned()),
-        credentials: Some(Credentials {
+        credentials: Some(aws::Credentials {
             access_key_id: KEY.to_owned(),
             secret_access_key: SECRET.to_owned(),
             session_token: Some(TOKEN.to_owned()),
         }),
+        ..aws::Config::default()
+    }
+}
+
+pub(crate) fn limits() -> Config {
+    Config {
         timeouts: Timeouts {
             completion: Duration::from_secs(30),
             ..Timeouts::default()
         },
         ..Config::default()
     }
+}
+
+pub(crate) fn connect_as(account: &aws::Config, limits: &Config) -> Ebs {
+    Ebs::new(aws::Connection::open(account).unwrap(), limits).unwrap()
 }
 
 pub(crate) fn request<'a>(

@@ -7,7 +7,6 @@ mod memory;
 mod secrets;
 
 use common::{Content, Disk, KEY, Random, SECRET, TOKEN, fake, long, request};
-use ebs::Ebs;
 use fake_aws::{Action, FakeAws, Faults};
 use ondisk::{Interrupt, NoProgress};
 use std::collections::BTreeMap;
@@ -47,15 +46,14 @@ fn disk() -> Disk {
 
 /// Region, credentials and addresses are what the environment says.
 fn upload(dir: &Path) -> String {
-    let ebs = Ebs::connect(&ebs::Config {
+    let limits = ebs::Config {
         max_concurrency: AT_A_TIME,
         ..ebs::Config::default()
-    });
+    };
+    let ebs = common::connect_as(&aws::Config::default(), &limits);
     let disk = disk();
     let request = request(&disk, dir, "1");
-    let done = ebs
-        .unwrap()
-        .upload(&request, &NoProgress, &Interrupt::default());
+    let done = ebs.upload(&request, &NoProgress, &Interrupt::default());
     done.unwrap().id
 }
 

@@ -1,8 +1,7 @@
 //! Memory does not grow with the disk.
 
-use crate::common::{Content, Disk, config, fake, request};
+use crate::common::{Content, Disk, account, connect_as, fake, limits, request};
 use crate::{DIR, ENDPOINT};
-use ebs::Ebs;
 use fake_aws::Faults;
 use ondisk::{Interrupt, NoProgress};
 use std::path::Path;
@@ -53,7 +52,7 @@ pub(crate) fn upload(endpoint: &str, dir: &Path) {
         0 => Content::Seed(block + 1),
         _ => Content::Hole,
     });
-    let ebs = Ebs::connect(&config(endpoint)).unwrap();
+    let ebs = connect_as(&account(endpoint), &limits());
     let request = request(&disk, dir, "1");
     ebs.upload(&request, &NoProgress, &Interrupt::default())
         .unwrap();

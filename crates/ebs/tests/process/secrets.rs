@@ -1,7 +1,7 @@
 //! Credentials appear nowhere.
 
-use crate::common::{Content, Disk, SECRET, TOKEN, config, fake, request};
-use ebs::{Ebs, Error};
+use crate::common::{Content, Disk, SECRET, TOKEN, account, connect_as, fake, limits, request};
+use ebs::Error;
 use fake_aws::{Action, Chance, Faults};
 use ondisk::{Interrupt, NoProgress};
 use std::fmt::Write as _;
@@ -40,12 +40,11 @@ pub(crate) fn no_credentials_are_ever_said() {
         }
     };
     let unknown = {
-        let mut config = config(&fake.endpoint());
-        config.credentials.as_mut().unwrap().access_key_id = "AKIANOBODY".to_owned();
-        config
+        let mut account = account(&fake.endpoint());
+        account.credentials.as_mut().unwrap().access_key_id = "AKIANOBODY".to_owned();
+        account
     };
-    let nowhere = config("http://127.0.0.1:1");
-    let ebs = Ebs::connect(&config(&fake.endpoint())).unwrap();
+    let ebs = connect_as(&account(&fake.endpoint()), &limits());
     let none = Interrupt::default();
     for denied in [
         Action::StartSnapshot,
@@ -71,15 +70,15 @@ pub(crate) fn no_credentials_are_ever_said() {
             .unwrap_err(),
     );
     fake.set_faults(Faults::default());
-    let other = Ebs::connect(&unknown).unwrap();
+    let other = connect_as(&unknown, &limits());
     tell(
         other
             .upload(&request(&disk, dir.path(), "1"), &NoProgress, &none)
             .unwrap_err(),
     );
-    let mut nowhere = nowhere;
-    nowhere.timeouts.operation = std::time::Duration::from_millis(300);
-    let lost = Ebs::connect(&nowhere).unwrap();
+    let mut hasty = limits();
+    hasty.timeouts.operation = std::time::Duration::from_millis(300);
+    let lost = connect_as(&account("http://127.0.0.1:1"), &hasty);
     tell(lost.open("snap-12", &none).unwrap_err());
     let done = ebs
         .upload(&request(&disk, dir.path(), "1"), &NoProgress, &none)

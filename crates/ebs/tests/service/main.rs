@@ -12,7 +12,7 @@ use fake_aws::FakeAws;
 use store::Index;
 
 fn connect(fake: &FakeAws) -> Ebs {
-    Ebs::connect(&common::config(&fake.endpoint())).unwrap()
+    common::connect_as(&common::account(&fake.endpoint()), &common::limits())
 }
 
 /// A parent that holds what its index says.

@@ -1,7 +1,8 @@
 //! Chains of snapshots of random disks against a model that knows bytes alone: what the service must
 //! hold after each upload, which blocks had to be put for it, and what is read back.
 
-use crate::common::{Random, config, fake, long, request};
+use crate::common::{Random, fake, long, request};
+use crate::connect;
 use block::{BlockRead, Error, Extent, ExtentKind};
 use ebs::{Ebs, EbsSnapshot, Encryption, UploadRequest};
 use fake_aws::{Action, FakeAws};
@@ -376,7 +377,7 @@ fn every_snapshot_of_every_chain_is_its_disk_with_no_put_too_many() {
     for seed in 0..if long() { 200 } else { 12 } {
         let mut random = Random(seed);
         let (fake, dir) = (fake(), tempfile::tempdir().unwrap());
-        let ebs = Ebs::connect(&config(&fake.endpoint())).unwrap();
+        let ebs = connect(&fake);
         let mut chain = Chain::new(&mut random);
         for generation in 0..5 {
             let name = format!("seed {seed}, generation {generation}");

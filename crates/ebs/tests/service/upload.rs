@@ -1,6 +1,8 @@
 //! Uploads against a fake that checks what the real service checks, over real sockets.
 
-use crate::common::{Content, Disk, Random, config, fake, fake_of, long, request};
+use crate::common::{
+    Content, Disk, Random, account, connect_as, fake, fake_of, limits, long, request,
+};
 use crate::{connect, parent};
 use ebs::{Ebs, Error, UploadRequest, Uploaded, tag};
 use fake_aws::{Action, Chance, FakeAws, Faults};
@@ -53,7 +55,13 @@ fn the_same_upload_again_is_the_same_snapshot_and_puts_nothing() {
     assert_eq!(puts(&fake), 4);
     let other = upload(&ebs, &request(&disk, dir.path(), "2")).unwrap();
     assert_ne!(other.id, first.id);
-    let latest = ebs.latest("web1", "sda", ebs::Role::Staging, &Interrupt::default());
+    let latest = ebs.latest(
+        "p",
+        "web1",
+        "sda",
+        ebs::Role::Staging,
+        &Interrupt::default(),
+    );
     assert_eq!(latest.unwrap().unwrap().id, other.id);
 }
 
@@ -116,7 +124,13 @@ fn of_snapshots_of_one_second_the_end_of_the_chain_is_the_latest() {
         let mut request = request(&disk, dir.path(), &identity);
         request.parent = last.as_ref().map(|up| parent(&up.id, &up.index, false));
         let made = upload(&ebs, &request).unwrap();
-        let latest = ebs.latest("web1", "sda", ebs::Role::Staging, &Interrupt::default());
+        let latest = ebs.latest(
+            "p",
+            "web1",
+            "sda",
+            ebs::Role::Staging,
+            &Interrupt::default(),
+        );
         assert_eq!(latest.unwrap().unwrap().id, made.id, "round {round}");
         last = Some(made);
     }
@@ -163,15 +177,16 @@ fn an_interrupted_upload_continues_and_puts_no_block_twice() {
         let at_a_time = 4;
         let config = ebs::Config {
             max_concurrency: at_a_time,
-            ..config(&fake.endpoint())
+            ..limits()
         };
+        let account = account(&fake.endpoint());
         fake.set_faults(Faults {
             latency_ms: 10,
             ..Faults::default()
         });
         let mut ids = BTreeSet::new();
         for _ in 0..2 {
-            let ebs = Ebs::connect(&config).unwrap();
+            let ebs = connect_as(&account, &config);
             let interrupt = Interrupt::default();
             let stop = interrupt.clone();
             let pause = Duration::from_millis(50 + random.below(120));
@@ -187,7 +202,7 @@ fn an_interrupted_upload_continues_and_puts_no_block_twice() {
             ids.extend(fake.snapshots().into_iter().map(|state| state.id));
         }
         let done = upload(
-            &Ebs::connect(&config).unwrap(),
+            &connect_as(&account, &config),
             &request(&disk, dir.path(), "1"),
         );
         let done = done.unwrap();
@@ -307,11 +322,11 @@ fn no_second_sees_more_requests_than_allowed() {
     };
     for rate in rates {
         let (fake, dir) = (fake(), tempfile::tempdir().unwrap());
-        let ebs = Ebs::connect(&ebs::Config {
+        let limits = ebs::Config {
             max_requests_per_second: Some(f64::from(*rate)),
-            ..config(&fake.endpoint())
-        })
-        .unwrap();
+            ..limits()
+        };
+        let ebs = connect_as(&account(&fake.endpoint()), &limits);
         // Two seconds of them. Throttles and repetitions count as all others do.
         fake.set_faults(Faults {
             throttle: Chance::probability(0.05),
@@ -554,9 +569,9 @@ fn a_parent_that_is_not_there_is_named() {
 fn credentials_that_nobody_knows_are_said_at_once() {
     let (fake, dir) = (fake(), tempfile::tempdir().unwrap());
     let disk = Disk::new(BLOCK, Content::Seed);
-    let mut config = config(&fake.endpoint());
-    config.credentials.as_mut().unwrap().access_key_id = "AKIANOBODY".to_owned();
-    let ebs = Ebs::connect(&config).unwrap();
+    let mut account = account(&fake.endpoint());
+    account.credentials.as_mut().unwrap().access_key_id = "AKIANOBODY".to_owned();
+    let ebs = connect_as(&account, &limits());
     let start = Instant::now();
     let error = upload(&ebs, &request(&disk, dir.path(), "1")).unwrap_err();
     assert!(matches!(error, Error::Credentials(_)), "{error}");

@@ -1,37 +1,16 @@
-//! The actions of EC2.
+//! The actions of EC2 around snapshots.
 
 use crate::client::{
     Answer, block, complete, completed, id, put, send, start, started, unsigned, with,
 };
-use fake_aws::{Action, FakeAws, Faults};
+use crate::query::{all, ec2, refused};
+use fake_aws::{Action, Faults};
 use std::time::Duration;
 
-fn ec2(fake: &FakeAws, action: &str, form: &str) -> Answer {
-    let headers = [("content-type", "application/x-www-form-urlencoded")];
-    let body = format!("Action={action}&Version=2016-11-15&{form}");
-    send(fake, "POST", "/", &headers, body.as_bytes())
-}
-
-#[track_caller]
-fn refused(answer: &Answer, status: u16, code: &str) {
-    let text = answer.text();
-    assert_eq!(
-        (answer.status, answer.element("Code").as_deref()),
-        (status, Some(code)),
-        "{text}"
-    );
-    assert!(answer.element("RequestID").is_some() && answer.element("Message").is_some());
-}
-
-/// The ids in an answer, in their order.
+/// The ids of the snapshots in an answer, in their order.
 fn ids(answer: &Answer) -> Vec<String> {
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let text = answer.text();
-    let parts = text.split("<snapshotId>").skip(1);
-    parts
-        .filter_map(|part| part.split_once('<'))
-        .map(|(id, _)| id.to_owned())
-        .collect()
+    all(answer, "snapshotId")
 }
 
 #[test]
@@ -198,7 +177,16 @@ fn unknown_ids_and_actions_are_refused() {
         "InvalidSnapshot.NotFound",
     );
     refused(&ec2(&fake, "DeleteSnapshot", ""), 400, "MissingParameter");
-    refused(&ec2(&fake, "RunInstances", ""), 400, "InvalidAction");
+    refused(
+        &ec2(&fake, "RunScheduledInstances", ""),
+        400,
+        "InvalidAction",
+    );
+    refused(
+        &ec2(&fake, "DescribeSnapshots", "Mood=good"),
+        400,
+        "UnknownParameter",
+    );
     let old = send(
         &fake,
         "POST",
@@ -269,7 +257,11 @@ fn tags_are_added_and_replaced() {
             format!("ResourceId.1={one}&Tag.1.Key={}", "k".repeat(129)),
             "InvalidParameterValue",
         ),
-        ("ResourceId.1=i-0123&Tag.1.Key=a".into(), "InvalidID"),
+        ("ResourceId.1=x-0123&Tag.1.Key=a".into(), "InvalidID"),
+        (
+            "ResourceId.1=i-0123&Tag.1.Key=a".into(),
+            "InvalidInstanceID.NotFound",
+        ),
         (
             "ResourceId.1=snap-0&Tag.1.Key=a".into(),
             "InvalidSnapshot.NotFound",

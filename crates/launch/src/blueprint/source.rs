@@ -1,6 +1,7 @@
 //! What is known about the source, which makes the check sharper.
 
 use crate::instances::{Architecture, Table};
+use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
 /// What a blueprint is checked against.
@@ -23,7 +24,8 @@ impl Default for Context<'static> {
 }
 
 /// What inspection found out about the source.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SourceFacts {
     /// What the guest runs on; none if that is nothing that EC2 has.
     pub architecture: Option<Architecture>,
@@ -40,7 +42,8 @@ pub struct SourceFacts {
 }
 
 /// What boots the disks of the source.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SourceFirmware {
     /// There is a boot loader for a PC BIOS.
     pub bios: bool,
@@ -49,7 +52,8 @@ pub struct SourceFirmware {
 }
 
 /// A disk of the source.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SourceDisk {
     /// What people know it by.
     pub name: String,

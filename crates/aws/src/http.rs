@@ -2,7 +2,6 @@
 
 use crate::Error;
 use crate::config::Config;
-use aws_sdk_ebs::error::DisplayErrorContext;
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -10,13 +9,14 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::{
     HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
+use aws_smithy_types::error::display::DisplayErrorContext;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Makes connectors, one for each pair of time-outs: all requests with the same ones share its
-/// connections. The instance's own service has shorter ones than EBS.
+/// connections. The instance's own service has shorter ones than others.
 #[derive(Clone, Debug)]
 pub(crate) struct Connectors {
     tls: TlsContext,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
 /// Columns as wide as what is in them, the head in bold; those in `numbers` to the right.
-pub(super) fn table<const COLUMNS: usize>(
+pub(crate) fn table<const COLUMNS: usize>(
     rows: &[[String; COLUMNS]],
     numbers: &RangeInclusive<usize>,
     terminal: &Terminal,

@@ -1,0 +1,321 @@
+//! `rehost launch --local`
+
+use crate::args::{AccelArg, FirmwareArg, LaunchArgs, LocalArgs, NicArg, SourceArgs};
+use crate::blueprint;
+use crate::exit::NOT_UP;
+use crate::machine::{self, Opened};
+use crate::snapshot_home::Snapshot;
+use crate::source::Purpose;
+use crate::terminal::{Colour, Terminal};
+use crate::{output, target};
+use anyhow::{Context, Result, bail};
+use guest::{Facts, Guest};
+use launch::blueprint::BootMode;
+use launch::local::{
+    Accel, Architecture, Firmware, Hardware, Nic, Options, Outcome, Source, Target,
+};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+pub(super) fn run(args: &LaunchArgs, terminal: &Terminal) -> Result<ExitCode> {
+    let blueprint = args.blueprint.as_deref().map(blueprint::load).transpose()?;
+    let blueprint = blueprint.map(|loaded| loaded.blueprint);
+    let boot = blueprint.as_ref().map_or(BootMode::Auto, |b| b.boot.mode);
+    let opened = machine::open(&args.images, &args.source, Purpose::Copy, terminal)?;
+    let name = match blueprint {
+        Some(blueprint) => blueprint.metadata.machine,
+        None => name(&opened),
+    };
+    let outcome = launch(&name, &opened, boot, &args.source, &args.machine, terminal)?;
+    render(&outcome, args.json, terminal)?;
+    let status = if outcome.is_up() { 0 } else { NOT_UP };
+    Ok(status.into())
+}
+
+/// A machine is called as its first disk is: by the snapshot's machine, or by the file.
+fn name(opened: &Opened) -> String {
+    let snapshot = opened.snapshots.iter().flatten().next();
+    let named = snapshot.and_then(Snapshot::of).map(|(machine, _)| machine);
+    let named = named.filter(|machine| !machine.is_empty());
+    named.unwrap_or_else(|| opened.stems.first().cloned().unwrap_or_default())
+}
+
+/// Launches the machine of opened disks.
+pub(crate) fn launch(
+    name: &str,
+    opened: &Opened,
+    boot: BootMode,
+    source: &SourceArgs,
+    args: &LocalArgs,
+    terminal: &Terminal,
+) -> Result<Outcome> {
+    let look = Look::at(opened, source.root.as_deref(), args.accel == AccelArg::Auto);
+    if let Err(error) = &look {
+        let text = format!("rehost: the guest is launched unseen: {error:#}");
+        eprintln!("{}", terminal.paint_err(Colour::Warning, &text));
+    }
+    let look = look.unwrap_or_default();
+    let facts = look.facts.as_ref();
+    let hardware = Hardware {
+        architecture: match facts.map(|facts| facts.architecture) {
+            Some(guest::Architecture::Aarch64) => Architecture::Arm64,
+            _ => Architecture::X86_64,
+        },
+        firmware: firmware(args.firmware, boot, facts.map(|facts| facts.firmware))?,
+        memory_mib: args.memory,
+        cpus: args.cpus.get(),
+        nic: match args.nic {
+            NicArg::Virtio => Nic::Virtio,
+            NicArg::E1000e => Nic::E1000e,
+            NicArg::None => Nic::None,
+        },
+    };
+    let file = |given: &Option<PathBuf>, ending: &str| -> Result<PathBuf> {
+        let path = match (given, &args.keep) {
+            (Some(path), _) => path.clone(),
+            (None, Some(dir)) => dir.join(ending),
+            (None, None) => format!("{}.{ending}", file_stem(name)).into(),
+        };
+        // The logs of earlier launches are replaced, sources never.
+        target::claim(&path, &opened.files, true)?;
+        Ok(path)
+    };
+    let temporary = std::env::temp_dir();
+    let kernel = match &look.kernel {
+        Some(kernel) => Some(temporary_file(kernel, &temporary)?),
+        None => None,
+    };
+    let options = Options {
+        program: args.qemu.clone(),
+        accel: match args.accel {
+            AccelArg::Auto => Accel::Auto,
+            AccelArg::Kvm => Accel::Kvm,
+            AccelArg::Tcg => Accel::Tcg,
+        },
+        kernel: kernel.as_ref().map(|kernel| kernel.path().to_owned()),
+        time_limit: args.timeout,
+        marker: args.marker.clone(),
+        keep: args.keep.clone(),
+        ..Options::new(
+            temporary,
+            file(&args.console, "console.log")?,
+            file(&args.screenshot, "screen.png")?,
+        )
+    };
+    let target = Target {
+        name: name.to_owned(),
+        hardware,
+        sources: sources(opened, args.keep.is_some()),
+    };
+    launch::local::launch(&target, &options, &*terminal.progress, &terminal.interrupt)
+        .with_context(|| format!("{name} was not launched"))
+}
+
+/// A machine's name as that of a file: the name may be out of a store that others wrote.
+fn file_stem(name: &str) -> String {
+    let plain = |letter: char| match letter {
+        '/' => '-',
+        letter if letter.is_control() => '-',
+        letter => letter,
+    };
+    let stem: String = name.chars().take(100).map(plain).collect();
+    match stem.strip_prefix('.') {
+        Some(rest) => format!("-{rest}"),
+        None => stem,
+    }
+}
+
+/// What QEMU can open by itself is not copied, unless the target is to write to it.
+fn sources(opened: &Opened, keep: bool) -> Vec<Source> {
+    let disks = opened.machine.disks().iter().zip(&opened.plain);
+    disks
+        .map(|(disk, plain)| match plain {
+            Some((path, format)) if !keep => Source::File {
+                path: path.clone(),
+                format: *format,
+            },
+            // Looking for a guest replays journals into the overlay: the disk is below it.
+            _ => Source::Device {
+                device: disk.overlay.base().clone(),
+                size: 0,
+            },
+        })
+        .collect()
+}
+
+/// What the disks say about the machine that they boot.
+#[derive(Default)]
+struct Look {
+    facts: Option<Facts>,
+    /// The kernel that it boots, or another of its own.
+    kernel: Option<Vec<u8>>,
+}
+
+/// Bytes of a kernel that are read; those of distributions have up to 60 MB.
+const MAX_KERNEL: u64 = 256 << 20;
+
+impl Look {
+    fn at(opened: &Opened, root: Option<&str>, with_kernel: bool) -> Result<Self> {
+        let root = opened.root(root)?;
+        let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
+        let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;
+        let kernel = facts.kernels.first().filter(|_| with_kernel);
+        let kernel = match kernel {
+            Some(kernel) => guest
+                .read(&kernel.image, MAX_KERNEL)
+                .with_context(|| format!("cannot read {}", kernel.image))?,
+            None => None,
+        };
+        Ok(Self {
+            facts: Some(facts),
+            kernel,
+        })
+    }
+}
+
+fn firmware(
+    wanted: FirmwareArg,
+    boot: BootMode,
+    found: Option<guest::Firmware>,
+) -> Result<Firmware> {
+    let has_uefi = found.map(guest::Firmware::has_uefi);
+    Ok(match (wanted, boot, has_uefi) {
+        (FirmwareArg::Bios, ..) => Firmware::Bios,
+        (FirmwareArg::Uefi, ..) => Firmware::Uefi,
+        (_, BootMode::LegacyBios, _) => Firmware::Bios,
+        (_, BootMode::Uefi, _) => Firmware::Uefi,
+        // What can do both gets what EC2 prefers then.
+        (_, _, Some(true)) => Firmware::Uefi,
+        (_, _, Some(false)) => Firmware::Bios,
+        (_, _, None) => bail!("what the disks boot with cannot be told; say it with --firmware"),
+    })
+}
+
+fn temporary_file(content: &[u8], dir: &Path) -> Result<tempfile::NamedTempFile> {
+    let failed = || format!("cannot make a file in {}", dir.display());
+    let file = tempfile::NamedTempFile::new_in(dir).with_context(failed)?;
+    std::fs::write(file.path(), content).with_context(failed)?;
+    Ok(file)
+}
+
+/// stdout gets the path of the console's log, or JSON; people read stderr.
+fn render(outcome: &Outcome, json: bool, terminal: &Terminal) -> Result<()> {
+    let hardware = &outcome.hardware;
+    let summary = format!(
+        "{} {} after {:.1} s: {}",
+        outcome.machine,
+        outcome.verdict,
+        outcome.seconds,
+        output::printable(&outcome.reason)
+    );
+    let colour = if outcome.is_up() {
+        Colour::Bold
+    } else {
+        Colour::Removed
+    };
+    eprintln!("{}", terminal.paint_err(colour, &summary));
+    eprintln!(
+        "  {}, {}, {} CPUs, {} MiB, {} ({})",
+        hardware.architecture,
+        hardware.firmware,
+        hardware.cpus,
+        hardware.memory_mib,
+        outcome.accelerator,
+        outcome.accelerator.because
+    );
+    for note in &outcome.notes {
+        eprintln!(
+            "{}",
+            terminal.paint_err(Colour::Warning, &format!("  {note}"))
+        );
+    }
+    if !outcome.is_up() {
+        let shown = |of: &str, lines: &[String]| {
+            for line in lines.iter().skip(lines.len().saturating_sub(TAIL)) {
+                eprintln!("  {of}| {}", output::printable(line));
+            }
+        };
+        shown("console", &outcome.console_tail);
+        shown("screen", &outcome.screen_text);
+        if outcome.console_tail.is_empty() {
+            eprintln!("  the serial console said nothing");
+        }
+        if let Some(screenshot) = &outcome.screenshot {
+            eprintln!("  the screen: {}", screenshot.display());
+        }
+    }
+    if json {
+        return output::json(outcome);
+    }
+    output::write(format!("{}\n", outcome.console.display()).as_bytes())
+}
+
+/// Lines of a console that are shown.
+const TAIL: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_stay_in_their_directory() {
+        assert_eq!(file_stem("web1.example"), "web1.example");
+        assert_eq!(file_stem("../../etc/x\n"), "-.-..-etc-x-");
+        assert!(file_stem(&"ä".repeat(1000)).len() <= 200);
+    }
+
+    #[test]
+    fn firmware_is_what_the_user_the_blueprint_or_the_disks_say() {
+        use guest::Firmware::{Bios, Both, Uefi};
+        for (wanted, boot, found, expected) in [
+            (
+                FirmwareArg::Bios,
+                BootMode::Uefi,
+                Some(Uefi),
+                Firmware::Bios,
+            ),
+            (
+                FirmwareArg::Uefi,
+                BootMode::Auto,
+                Some(Bios),
+                Firmware::Uefi,
+            ),
+            (
+                FirmwareArg::Uefi,
+                BootMode::LegacyBios,
+                None,
+                Firmware::Uefi,
+            ),
+            (
+                FirmwareArg::Auto,
+                BootMode::LegacyBios,
+                Some(Both),
+                Firmware::Bios,
+            ),
+            (FirmwareArg::Auto, BootMode::Uefi, None, Firmware::Uefi),
+            (
+                FirmwareArg::Auto,
+                BootMode::UefiPreferred,
+                Some(Bios),
+                Firmware::Bios,
+            ),
+            (
+                FirmwareArg::Auto,
+                BootMode::Auto,
+                Some(Both),
+                Firmware::Uefi,
+            ),
+            (
+                FirmwareArg::Auto,
+                BootMode::Auto,
+                Some(Bios),
+                Firmware::Bios,
+            ),
+        ] {
+            let found = firmware(wanted, boot, found).unwrap();
+            assert_eq!(found, expected, "{wanted:?} {boot:?}");
+        }
+        let said = firmware(FirmwareArg::Auto, BootMode::Auto, None).unwrap_err();
+        assert!(said.to_string().contains("--firmware"), "{said}");
+    }
+}

@@ -1,0 +1,114 @@
+//! `rehost test` and `rehost cutover`
+
+use crate::args::{CutoverArgs, TestArgs};
+use crate::exit::{Absent, Kept};
+use crate::migration::{self, Migration, Outcome, Request};
+use crate::output;
+use crate::terminal::{Colour, Terminal};
+use anyhow::Result;
+use launch::lifecycle::Kind;
+use launch::project::Machine;
+use launch::record::Place;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+pub(super) fn test(args: &TestArgs, terminal: &Terminal) -> Result<ExitCode> {
+    let request = Request {
+        kind: Kind::Test,
+        place: if args.local { Place::Local } else { Place::Ec2 },
+        untested: false,
+        args: args.target.clone(),
+        hardware: Some(args.hardware.clone()),
+    };
+    run(&request, terminal)
+}
+
+pub(super) fn cutover(args: &CutoverArgs, terminal: &Terminal) -> Result<ExitCode> {
+    let request = Request {
+        kind: Kind::Cutover,
+        place: Place::Ec2,
+        untested: args.untested,
+        args: args.target.clone(),
+        hardware: None,
+    };
+    run(&request, terminal)
+}
+
+fn run(request: &Request, terminal: &Terminal) -> Result<ExitCode> {
+    let args = &request.args;
+    let migration = Migration::open(&args.project)?;
+    let machines = migration.machines(&args.machines)?;
+    if let Some(shard) = migration.shard() {
+        eprintln!("rehost: {shard}: {} machines", machines.len());
+    }
+    let outcomes: Mutex<Vec<Outcome>> = Mutex::default();
+    let each = |machine: &Machine| {
+        if args.dry_run {
+            return migration::dry_run(&migration, machine, request, terminal);
+        }
+        let outcome = migration::launch(&migration, machine, request, terminal)?;
+        tell(&outcome, terminal);
+        let (came_up, because) = (outcome.came_up, outcome.because.clone());
+        outcomes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(outcome);
+        if came_up {
+            Ok(())
+        } else {
+            Err(Absent(because).into())
+        }
+    };
+    let ended = migration::each(&machines, args.project.jobs, terminal, each);
+    let outcomes = outcomes
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    render(&outcomes, args.json)?;
+    match ended {
+        Err(error) if terminal.interrupt.is_set() => Err(error.context(Kept)),
+        ended => ended.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn tell(outcome: &Outcome, terminal: &Terminal) {
+    let Outcome {
+        machine,
+        kind,
+        because,
+        ..
+    } = outcome;
+    let (verdict, colour) = if outcome.came_up {
+        ("came up", Colour::Added)
+    } else {
+        ("did not come up", Colour::Removed)
+    };
+    let text = format!(
+        "{machine}: the {kind} target {verdict}: {}",
+        output::printable(because)
+    );
+    eprintln!("{}", terminal.paint_err(colour, &text));
+    for finding in &outcome.findings {
+        eprintln!("  {}", output::printable(finding));
+    }
+    if let Some(console) = &outcome.console {
+        for line in console.lines() {
+            eprintln!("  | {}", output::printable(line));
+        }
+    }
+}
+
+/// stdout gets the names of what runs, one a line; people read stderr.
+fn render(outcomes: &[Outcome], json: bool) -> Result<()> {
+    if json {
+        return output::json(&outcomes);
+    }
+    let targets = outcomes
+        .iter()
+        .filter_map(|outcome| outcome.target.as_ref());
+    let names = targets.flat_map(|target| match &target.instance {
+        Some(instance) => vec![instance.clone()],
+        None => target.volumes.clone(),
+    });
+    let lines: String = names.map(|name| name + "\n").collect();
+    output::write(lines.as_bytes())
+}

@@ -1,0 +1,307 @@
+//! A launch of one machine: the earlier target goes, the disks get a snapshot, that is converted, and
+//! the target is made of it.
+//!
+//! Each step can be done twice and is not done for nothing: a launch that is stopped anywhere, the
+//! process killed or the host lost, goes on with the same command.
+
+use super::{Migration, conversions, locally, now, on_ec2, recover};
+use crate::args::{LocalArgs, TargetArgs};
+use crate::commands::{convert, replicate};
+use crate::terminal::Terminal;
+use ::launch::lifecycle::Kind;
+use ::launch::project::Machine;
+use ::launch::record::{Converted, Place, Record, Running, Snapshot, Target};
+use ::launch::records::Locked;
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+/// What for, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) kind: Kind,
+    pub(crate) place: Place,
+    /// The cutover of a machine of which no test has come up is fine.
+    pub(crate) untested: bool,
+    pub(crate) args: TargetArgs,
+    /// What a local target runs on.
+    pub(crate) hardware: Option<LocalArgs>,
+}
+
+/// What became of a launch.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Outcome {
+    pub(crate) machine: String,
+    pub(crate) kind: Kind,
+    pub(crate) place: Place,
+    pub(crate) launch: u32,
+    pub(crate) came_up: bool,
+    /// By what that was seen, or why it did not.
+    pub(crate) because: String,
+    /// What was launched, as arguments of commands.
+    pub(crate) snapshots: Vec<String>,
+    pub(crate) converted: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) target: Option<Target>,
+    pub(crate) findings: Vec<String>,
+    /// The end of the console, if the target did not come up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) console: Option<String>,
+}
+
+/// Whether a target came up, and what there is of it.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) came_up: bool,
+    pub(crate) because: String,
+    pub(crate) target: Option<Target>,
+    pub(crate) console: Option<String>,
+}
+
+/// A launch under way.
+pub(crate) struct Launch<'a> {
+    pub(crate) migration: &'a Migration,
+    pub(crate) machine: &'a Machine,
+    pub(crate) request: &'a Request,
+    pub(crate) terminal: &'a Terminal,
+}
+
+impl Launch<'_> {
+    /// Launches the machine, or goes on with a launch that was stopped.
+    pub(crate) fn run(&self) -> Result<Outcome> {
+        let Request { kind, place, .. } = *self.request;
+        let records = &self.migration.records;
+        let mut locked = records.lock(&self.machine.name, now())?;
+        if !locked.found {
+            recover::record(self.migration, self.machine, &mut locked, self.terminal)?;
+        }
+        locked.record.state.launch(kind, self.request.untested)?;
+        // Whatever can be known to be wrong is, before the earlier target is gone.
+        let plan = match place {
+            Place::Ec2 => Some(on_ec2::Plan::new(self)?),
+            Place::Local => None,
+        };
+        // What was begun with other disks or another blueprint is given up, and there is one of it.
+        for _ in 0..2 {
+            let running = locked.record.begin(kind, place, now());
+            locked.save()?;
+            match self.launch(&mut locked, &running, plan.as_ref())? {
+                Some(outcome) => return Ok(outcome),
+                None => locked.record.running = None,
+            }
+        }
+        bail!(
+            "each launch is found to have been begun as another one; `rehost gc` lists what is there"
+        )
+    }
+
+    /// Asks EC2 whether it would do it, with what was converted last.
+    pub(super) fn dry_run(&self) -> Result<()> {
+        let plan = on_ec2::Plan::new(self)?;
+        let name = &self.machine.name;
+        let record = self.migration.records.read(name)?;
+        let mut record = match record {
+            Some(record) => record,
+            None => {
+                let mut record = Record::new(self.project(), name, now());
+                recover::into(self.migration, self.machine, &mut record, self.terminal)?;
+                record
+            }
+        };
+        record
+            .state
+            .launch(self.request.kind, self.request.untested)?;
+        let Some(converted) = record.converted.clone() else {
+            bail!(
+                "nothing was converted yet that EC2 could be asked about; `rehost convert --project` does it"
+            );
+        };
+        let running = record.begin(self.request.kind, self.request.place, now());
+        plan.dry_run(self, &running, &converted)
+    }
+
+    /// The project's name.
+    pub(super) fn project(&self) -> &str {
+        &self.migration.project.metadata.name
+    }
+
+    /// One launch; `None` if what there is of it was begun as another one.
+    fn launch(
+        &self,
+        locked: &mut Locked,
+        running: &Running,
+        plan: Option<&on_ec2::Plan>,
+    ) -> Result<Option<Outcome>> {
+        self.remove(locked, running, plan)?;
+        self.snapshot(locked)?;
+        let converted = self.convert(locked)?;
+        let arrived = match plan {
+            Some(plan) => plan.launch(self, running, &converted)?,
+            None => Some(locally::launch(self, running, &converted)?),
+        };
+        arrived
+            .map(|arrived| self.end(locked, running, converted, arrived))
+            .transpose()
+    }
+
+    /// The earlier target of the same place goes.
+    fn remove(
+        &self,
+        locked: &mut Locked,
+        running: &Running,
+        plan: Option<&on_ec2::Plan>,
+    ) -> Result<()> {
+        let name = &self.machine.name;
+        match plan {
+            Some(plan) => plan
+                .remove_others(self, running)
+                .with_context(|| format!("the earlier target of {name} cannot be removed"))?,
+            None => locally::remove(self.migration, name)?,
+        }
+        let targets = &mut locked.record.targets;
+        targets.retain(|target| target.place != running.place || target.launch == running.launch);
+        Ok(locked.save()?)
+    }
+
+    fn snapshot(&self, locked: &mut Locked) -> Result<()> {
+        if self.request.args.no_snapshot {
+            if locked.record.snapshot.is_none() {
+                bail!(
+                    "there is no snapshot to launch; leave --no-snapshot out, or `rehost replicate`"
+                );
+            }
+            return Ok(());
+        }
+        // Also where a launch goes on that was stopped: the source has lived since. What has not
+        // changed makes no new snapshot.
+        self.say("taking a snapshot");
+        let snapshot = take_snapshot(self.migration, self.machine, self.terminal)?;
+        locked.record.snapshot = Some(snapshot);
+        Ok(locked.save()?)
+    }
+
+    fn convert(&self, locked: &mut Locked) -> Result<Converted> {
+        self.say("converting it");
+        let before = locked.record.converted.clone();
+        let converted = convert_latest(self.migration, self.machine, locked, self.terminal)?;
+        self.drop_superseded(before.as_ref(), locked);
+        Ok(converted)
+    }
+
+    /// Earlier conversions are of no use once there is a new one; that they stay is no failure.
+    fn drop_superseded(&self, before: Option<&Converted>, locked: &Locked) {
+        let targets = &locked.record.targets;
+        if targets
+            .iter()
+            .any(|target| target.place != self.request.place)
+        {
+            // That one was made of an earlier conversion, and stays.
+            return;
+        }
+        let known = before.map_or(&[][..], |before| &before.disks);
+        let stay = locked.record.converted.as_ref();
+        let stay = stay.map_or(&[][..], |converted| &converted.disks);
+        let (migration, name) = (self.migration, &self.machine.name);
+        let dropped = conversions::superseded(migration, name, known, stay, self.terminal)
+            .and_then(|disks| conversions::remove(migration, &disks, self.terminal));
+        if let Err(error) = dropped {
+            let error = format!("{error:#}");
+            tracing::warn!(machine = %name, %error, "earlier conversions stay; `rehost gc` lists them");
+        }
+    }
+
+    fn end(
+        &self,
+        locked: &mut Locked,
+        running: &Running,
+        converted: Converted,
+        arrived: Arrived,
+    ) -> Result<Outcome> {
+        let record = &mut locked.record;
+        let Arrived {
+            came_up,
+            because,
+            target,
+            console,
+        } = arrived;
+        record.end(running, came_up, because.clone(), now());
+        record
+            .targets
+            .retain(|target| target.place != running.place);
+        record.targets.extend(target.clone());
+        let findings = record.findings.clone();
+        locked.save()?;
+        Ok(Outcome {
+            machine: self.machine.name.clone(),
+            kind: running.kind,
+            place: running.place,
+            launch: running.launch,
+            came_up,
+            because,
+            snapshots: converted.from,
+            converted: converted.disks,
+            target,
+            findings,
+            console,
+        })
+    }
+
+    /// One line on stderr about what happens to the machine.
+    pub(crate) fn say(&self, what: &str) {
+        self.terminal.say(&self.machine.name, what);
+    }
+}
+
+/// Takes a snapshot of a machine's disks.
+fn take_snapshot(
+    migration: &Migration,
+    machine: &Machine,
+    terminal: &Terminal,
+) -> Result<Snapshot> {
+    let args = migration.replicate(machine);
+    let outputs = replicate::once(&args, &machine.name, terminal);
+    let outputs = outputs.with_context(|| format!("cannot take a snapshot of {}", machine.name))?;
+    Ok(migration.taken(&outputs))
+}
+
+/// Converts a machine's last snapshots, unless that was done.
+pub(super) fn convert_latest(
+    migration: &Migration,
+    machine: &Machine,
+    locked: &mut Locked,
+    terminal: &Terminal,
+) -> Result<Converted> {
+    let snapshot = locked.record.snapshot.clone();
+    let snapshot =
+        snapshot.context("there is no snapshot to convert; `rehost replicate` makes one")?;
+    let args = migration.convert(machine, &snapshot.disks);
+    let by = convert::digest(&args)?;
+    if let Some(last) = &locked.record.converted
+        && last.from == snapshot.disks
+        && last.by == by
+        && conversions::exist(migration, &last.disks, terminal)
+    {
+        return Ok(last.clone());
+    }
+    let report = convert::one(&args, &machine.name, terminal)?;
+    let source = report.source.context("the guest was not converted")?;
+    let converted = Converted {
+        at: now(),
+        from: snapshot.disks,
+        by,
+        disks: report
+            .outputs
+            .iter()
+            .map(|output| migration.argument(&output.line()))
+            .collect(),
+        source,
+    };
+    locked.record.converted = Some(converted.clone());
+    locked.record.findings = report
+        .findings
+        .into_iter()
+        .map(|finding| finding.text)
+        .collect();
+    locked.save()?;
+    Ok(converted)
+}

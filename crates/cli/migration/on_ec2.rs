@@ -1,0 +1,404 @@
+//! Targets on EC2: the one module of the program that knows `launch::ec2`.
+//!
+//! A build without the feature `aws` has `no_ec2.rs` in its place, with the same names.
+
+use super::launch::{Arrived, Launch};
+use super::{Migration, now};
+use crate::ebs;
+use crate::terminal::Terminal;
+use ::launch::blueprint::Blueprint;
+use ::launch::ec2::{
+    Ec2, Error as Ec2Error, Event, Level, Limits, NewTarget, RemoveOptions, Resource, TargetDisk,
+    Thing, tag,
+};
+use ::launch::instances::Table;
+use ::launch::lifecycle::{Kind, State};
+use ::launch::project::Machine;
+use ::launch::record::{Converted, Launched, Place, Record, Running, Target};
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
+
+/// What a launch on EC2 needs besides the disks, all of it read and checked.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    ec2: Ec2,
+    blueprint: Blueprint,
+    types: &'static Table,
+}
+
+/// Something that belongs to no launch.
+#[derive(Debug)]
+pub(crate) struct Stray(Resource);
+
+fn connect(migration: &Migration) -> Result<Ec2> {
+    let limits = Limits {
+        max_requests_per_second: migration.aws.max_requests,
+        ..Limits::default()
+    };
+    Ok(Ec2::new(ebs::account(&migration.aws)?, &limits))
+}
+
+impl Plan {
+    pub(crate) fn new(launch: &Launch<'_>) -> Result<Self> {
+        let (migration, machine) = (launch.migration, launch.machine);
+        if migration.store()?.is_some() {
+            bail!(
+                "the project's snapshots are in {}, and EC2 launches from EBS: write `store: ebs:`, or \
+                 give --local",
+                migration.home
+            );
+        }
+        let Some(path) = migration.blueprint(machine) else {
+            bail!(
+                "{} has no blueprint; `rehost blueprint new` drafts one, and `blueprint: FILE` in the \
+                 project file names it",
+                machine.name
+            );
+        };
+        let types = Table::built_in();
+        let blueprint = super::blueprint_of(&path, launch.project(), &machine.name, types)?;
+        Ok(Self {
+            ec2: connect(migration)?,
+            blueprint,
+            types,
+        })
+    }
+
+    /// Removes what there is of all launches of the machine but this one.
+    pub(crate) fn remove_others(&self, launch: &Launch<'_>, running: &Running) -> Result<()> {
+        let (project, machine) = (launch.project(), launch.machine.name.as_str());
+        let interrupt = &launch.terminal.interrupt;
+        let found = self.ec2.find(project, Some(machine), interrupt)?;
+        let other = |one: &Resource| one.launch != Some(running.launch);
+        let others: Vec<_> = found.there.into_iter().filter(other).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        // Whatever the record here says: another host may have cut it over.
+        if let Some(lives) = others.iter().find(|one| is_cut_over(one)) {
+            bail!(
+                "{} is what the machine was cut over to, and stays; `rehost mark ready {machine}` \
+                 allows its removal",
+                lives.id
+            );
+        }
+        let options = RemoveOptions {
+            lift_protection: launch.request.args.lift_protection,
+        };
+        let mut events = |event: Event| launch.say(&event.to_string());
+        Ok(self.ec2.remove(&others, options, &mut events, interrupt)?)
+    }
+
+    /// Launches the target; `None` if what there is of this launch was begun as another one.
+    pub(crate) fn launch(
+        &self,
+        launch: &Launch<'_>,
+        running: &Running,
+        converted: &Converted,
+    ) -> Result<Option<Arrived>> {
+        let disks = snapshots(converted)?;
+        let new = self.target(launch, running, converted, &disks);
+        let mut events = |event: Event| launch.say(&event.to_string());
+        let launched = self
+            .ec2
+            .launch(&new, &mut events, &launch.terminal.interrupt);
+        match launched {
+            Ok(target) => Ok(Some(Arrived {
+                came_up: true,
+                because: format!("EC2 says that it is {}", target.state),
+                target: Some(record_of(target)),
+                console: None,
+            })),
+            Err(error @ (Ec2Error::AnotherRequest { .. } | Ec2Error::Terminated { .. })) => {
+                launch.say(&format!("{error}; so it is"));
+                Ok(None)
+            }
+            Err(Ec2Error::DidNotComeUp {
+                instance,
+                why,
+                console,
+            }) => Ok(Some(Arrived {
+                came_up: false,
+                because: why,
+                target: Some(self.left(launch, running, instance)?),
+                console: Some(console).filter(|console| !console.is_empty()),
+            })),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks whether the launch would be allowed and possible, and says what was found.
+    pub(crate) fn dry_run(
+        &self,
+        launch: &Launch<'_>,
+        running: &Running,
+        converted: &Converted,
+    ) -> Result<()> {
+        let disks = snapshots(converted)?;
+        let new = self.target(launch, running, converted, &disks);
+        let findings = self.ec2.dry_run(&new, &launch.terminal.interrupt)?;
+        let mut problems = 0_usize;
+        for finding in &findings {
+            let level = match finding.level {
+                Level::Good => "good",
+                Level::Hint => "hint",
+                Level::Problem => {
+                    problems += 1;
+                    "problem"
+                }
+            };
+            launch.say(&format!(
+                "{level}: {}: {}",
+                finding.subject, finding.message
+            ));
+        }
+        if problems > 0 {
+            bail!("EC2 would not launch it: {problems} problems");
+        }
+        Ok(())
+    }
+
+    fn target<'a>(
+        &'a self,
+        launch: &Launch<'a>,
+        running: &Running,
+        converted: &'a Converted,
+        disks: &'a [TargetDisk<'a>],
+    ) -> NewTarget<'a> {
+        NewTarget {
+            project: &launch.migration.project.metadata.name,
+            machine: &launch.machine.name,
+            kind: running.kind,
+            launch: running.launch,
+            blueprint: &self.blueprint,
+            source: &converted.source,
+            types: self.types,
+            disks,
+        }
+    }
+
+    /// What a launch left whose instance did not come up.
+    fn left(&self, launch: &Launch<'_>, running: &Running, instance: String) -> Result<Target> {
+        let (project, machine) = (launch.project(), launch.machine.name.as_str());
+        let found = self
+            .ec2
+            .find(project, Some(machine), &launch.terminal.interrupt)?;
+        let mut target = Target {
+            kind: running.kind,
+            launch: running.launch,
+            place: Place::Ec2,
+            instance: Some(instance),
+            image: None,
+            volumes: Vec::new(),
+            addresses: Vec::new(),
+        };
+        for one in found
+            .there
+            .iter()
+            .filter(|one| one.launch == Some(running.launch))
+        {
+            match &one.thing {
+                Thing::Image { .. } => target.image = Some(one.id.clone()),
+                Thing::Volume { .. } => target.volumes.push(one.id.clone()),
+                Thing::Instance { .. } | Thing::Interface { .. } => {}
+            }
+        }
+        Ok(target)
+    }
+}
+
+/// The converted snapshots as disks of a target.
+fn snapshots(converted: &Converted) -> Result<Vec<TargetDisk<'_>>> {
+    let facts = &converted.source.disks;
+    if facts.len() != converted.disks.len() {
+        bail!("the record of the conversion has other disks than its snapshots; convert again");
+    }
+    let mut disks = Vec::new();
+    for (number, (name, facts)) in converted.disks.iter().zip(facts).enumerate() {
+        let Some(snapshot) = name.strip_prefix("ebs:") else {
+            bail!("{name} is not in EBS, so EC2 cannot launch it");
+        };
+        disks.push(TargetDisk {
+            number,
+            name: &facts.name,
+            snapshot,
+            size_gib: u32::try_from(facts.size_gib()).context("a disk is too large for EBS")?,
+            root: facts.root,
+        });
+    }
+    Ok(disks)
+}
+
+fn record_of(target: ::launch::ec2::Target) -> Target {
+    Target {
+        kind: target.kind,
+        launch: target.launch,
+        place: Place::Ec2,
+        instance: Some(target.instance),
+        image: Some(target.image),
+        volumes: target.volumes.into_iter().map(|volume| volume.id).collect(),
+        addresses: target
+            .private_ip
+            .into_iter()
+            .chain(target.public_ip)
+            .collect(),
+    }
+}
+
+/// Fills a new record with what the tags tell of targets.
+pub(crate) fn recover(
+    migration: &Migration,
+    machine: &Machine,
+    record: &mut Record,
+    terminal: &Terminal,
+) -> Result<()> {
+    let ec2 = connect(migration)?;
+    let project = &migration.project.metadata.name;
+    let found = ec2.find(project, Some(&machine.name), &terminal.interrupt)?;
+    record.launches = found.highest_launch(&machine.name);
+    let instances = found
+        .there
+        .iter()
+        .filter(|one| matches!(one.thing, Thing::Instance { .. }));
+    let Some(last) = instances.max_by_key(|one| one.launch) else {
+        return Ok(());
+    };
+    let (
+        Some(kind),
+        Some(launch),
+        Thing::Instance {
+            image,
+            launched,
+            volumes,
+            private_ip,
+            public_ip,
+            ..
+        },
+    ) = (last.kind, last.launch, &last.thing)
+    else {
+        return Ok(());
+    };
+    let at = launched
+        .and_then(|at| u64::try_from(at).ok())
+        .unwrap_or_else(now);
+    let marked = last
+        .mark
+        .as_deref()
+        .and_then(|mark| mark.parse::<State>().ok());
+    let state = match (last.is_complete(), marked) {
+        (_, Some(marked)) => marked,
+        (true, None) => kind.done(),
+        (false, None) => kind.under_way(),
+    };
+    record.enter(state, at);
+    let ended = last.is_complete().then(|| Launched {
+        at,
+        launch,
+        place: Place::Ec2,
+        came_up: true,
+        because: "its tags say so".to_owned(),
+    });
+    match kind {
+        Kind::Test => record.last_test = ended,
+        Kind::Cutover => record.last_cutover = ended,
+    }
+    record.targets.push(Target {
+        kind,
+        launch,
+        place: Place::Ec2,
+        instance: Some(last.id.clone()),
+        image: Some(image.clone()),
+        volumes: volumes.iter().map(|volume| volume.id.clone()).collect(),
+        addresses: private_ip.iter().chain(public_ip).cloned().collect(),
+    });
+    Ok(())
+}
+
+/// Says in the tags of the machine's target where the machine is, so that it is known where its
+/// record is lost.
+pub(crate) fn mark(
+    migration: &Migration,
+    record: &Record,
+    state: State,
+    terminal: &Terminal,
+) -> Result<()> {
+    let targets = record
+        .targets
+        .iter()
+        .filter(|target| target.place == Place::Ec2);
+    let instances: Vec<&str> = targets
+        .filter_map(|target| target.instance.as_deref())
+        .collect();
+    if instances.is_empty() {
+        return Ok(());
+    }
+    let ec2 = connect(migration)?;
+    let marked = ec2.tag(
+        &instances,
+        &[(tag::STATE, state.name())],
+        &terminal.interrupt,
+    );
+    marked.context("the state is kept here, but the instance's tag could not be set")
+}
+
+/// Whether a machine was cut over to this instance, and nobody has said that it may go.
+fn is_cut_over(one: &Resource) -> bool {
+    let marked = one.mark.as_deref();
+    one.kind == Some(Kind::Cutover) && one.is_complete() && marked != Some(State::Ready.name())
+}
+
+/// What there is of the project's targets that no record knows. What a machine was cut over to is
+/// none, even where the project file has forgotten the machine.
+///
+/// Comes with the snapshots that the images keep which stay.
+pub(crate) fn strays(
+    migration: &Migration,
+    known: &dyn Fn(&str, u32) -> bool,
+    terminal: &Terminal,
+) -> Result<(Vec<Stray>, BTreeSet<String>)> {
+    let ec2 = connect(migration)?;
+    let found = ec2.find(&migration.project.metadata.name, None, &terminal.interrupt)?;
+    let lives: BTreeSet<(String, Option<u32>)> = found
+        .there
+        .iter()
+        .filter(|one| is_cut_over(one))
+        .map(|one| (one.machine.clone(), one.launch))
+        .collect();
+    let (mut strays, mut used) = (Vec::new(), BTreeSet::new());
+    for one in found.there {
+        let stays = one.launch.is_some_and(|launch| known(&one.machine, launch))
+            || lives.contains(&(one.machine.clone(), one.launch));
+        match &one.thing {
+            Thing::Image { snapshots, .. } if stays => used.extend(snapshots.iter().cloned()),
+            _ if stays => {}
+            _ => strays.push(Stray(one)),
+        }
+    }
+    Ok((strays, used))
+}
+
+/// Removes what [`strays`] gave; instances that are protected stay, with an error.
+pub(crate) fn remove_strays(
+    migration: &Migration,
+    strays: &[Stray],
+    terminal: &Terminal,
+) -> Result<()> {
+    let ec2 = connect(migration)?;
+    let resources: Vec<Resource> = strays.iter().map(|stray| stray.0.clone()).collect();
+    let mut events = |event: Event| terminal.say("gc", &event.to_string());
+    let options = RemoveOptions::default();
+    Ok(ec2.remove(&resources, options, &mut events, &terminal.interrupt)?)
+}
+
+impl Stray {
+    /// Id, machine, and what it is.
+    pub(crate) fn facts(&self) -> (&str, &str, &'static str) {
+        let what = match self.0.thing {
+            Thing::Instance { .. } => "instance",
+            Thing::Volume { .. } => "volume",
+            Thing::Interface { .. } => "network interface",
+            Thing::Image { .. } => "image",
+        };
+        (&self.0.id, &self.0.machine, what)
+    }
+}

@@ -1,0 +1,161 @@
+//! Work on several machines at a time, each under its lock.
+
+use super::launch::{Launch, Outcome, Request, convert_latest};
+use super::{Migration, now, on_ec2, recover};
+use crate::args::ReplicateArgs;
+use crate::commands::replicate;
+use crate::exit;
+use crate::terminal::Terminal;
+use ::launch::lifecycle::State;
+use ::launch::project::Machine;
+use ::launch::record::Converted;
+use anyhow::{Error, Result, anyhow};
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+/// Does `work` for each machine, so many at a time. One that fails does not keep the others from going
+/// on; the first failure is the result, and the others are said.
+pub(crate) fn each(
+    machines: &[&Machine],
+    jobs: u16,
+    terminal: &Terminal,
+    work: impl Fn(&Machine) -> Result<()> + Sync,
+) -> Result<()> {
+    let waiting: Mutex<VecDeque<&Machine>> = Mutex::new(machines.iter().copied().collect());
+    let failed: Mutex<Vec<Error>> = Mutex::default();
+    let next = || {
+        waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+    };
+    let threads = usize::from(jobs).min(machines.len()).max(1);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !terminal.interrupt.is_set()
+                    && let Some(machine) = next()
+                {
+                    if let Err(error) = work(machine) {
+                        let error = error.context(format!("{} failed", machine.name));
+                        failed
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push(error);
+                    }
+                }
+            });
+        }
+    });
+    terminal.interrupt.check()?;
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let several = failed.len();
+    let mut failed = failed.into_iter();
+    let Some(first) = failed.next() else {
+        return Ok(());
+    };
+    if several == 1 {
+        return Err(first);
+    }
+    exit::report(&first, terminal);
+    for error in failed {
+        exit::report(&error, terminal);
+    }
+    Err(anyhow!("{several} of {} machines failed", machines.len()))
+}
+
+/// Takes a snapshot of a machine, and keeps that it is there.
+pub(crate) fn snapshot(
+    migration: &Migration,
+    machine: &Machine,
+    args: &ReplicateArgs,
+    terminal: &Terminal,
+) -> Result<replicate::Report> {
+    let name = &machine.name;
+    let mut locked = migration.records.lock(name, now())?;
+    if !locked.found {
+        recover::record(migration, machine, &mut locked, terminal)?;
+    }
+    let args = ReplicateArgs {
+        read_all: args.read_all,
+        full: args.full,
+        allow_mounted: args.allow_mounted,
+        no_verify: args.no_verify,
+        ..migration.replicate(machine)
+    };
+    let outputs = replicate::once(&args, name, terminal)?;
+    let record = &mut locked.record;
+    record.snapshot = Some(migration.taken(&outputs));
+    record.enter(record.state.snapshot_made(), now());
+    locked.save()?;
+    Ok(replicate::Report {
+        machine: name.clone(),
+        outputs,
+    })
+}
+
+/// Converts a machine's last snapshots, unless that is done.
+pub(crate) fn convert(
+    migration: &Migration,
+    machine: &Machine,
+    terminal: &Terminal,
+) -> Result<Converted> {
+    let mut locked = migration.records.lock(&machine.name, now())?;
+    if !locked.found {
+        recover::record(migration, machine, &mut locked, terminal)?;
+    }
+    convert_latest(migration, machine, &mut locked, terminal)
+}
+
+/// Launches a machine.
+pub(crate) fn launch(
+    migration: &Migration,
+    machine: &Machine,
+    request: &Request,
+    terminal: &Terminal,
+) -> Result<Outcome> {
+    let launch = Launch {
+        migration,
+        machine,
+        request,
+        terminal,
+    };
+    launch.run()
+}
+
+/// Asks EC2 whether it would launch a machine as it was last converted; nothing is changed.
+pub(crate) fn dry_run(
+    migration: &Migration,
+    machine: &Machine,
+    request: &Request,
+    terminal: &Terminal,
+) -> Result<()> {
+    let launch = Launch {
+        migration,
+        machine,
+        request,
+        terminal,
+    };
+    launch.dry_run()
+}
+
+/// Puts a machine where the user says it is; says where it was.
+pub(crate) fn mark(
+    migration: &Migration,
+    machine: &Machine,
+    to: State,
+    terminal: &Terminal,
+) -> Result<State> {
+    let mut locked = migration.records.lock(&machine.name, now())?;
+    if !locked.found {
+        recover::record(migration, machine, &mut locked, terminal)?;
+    }
+    let record = &mut locked.record;
+    let before = record.state;
+    let state = before.mark(to, record.snapshot.is_some())?;
+    record.enter(state, now());
+    record.running = None;
+    locked.save()?;
+    on_ec2::mark(migration, &locked.record, state, terminal)?;
+    Ok(before)
+}
