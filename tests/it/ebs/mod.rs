@@ -1,6 +1,7 @@
 //! The program against a fake of EBS that checks what the real service checks, over real sockets.
 
 mod access;
+mod blueprints;
 mod copies;
 mod keeping;
 mod killed;
