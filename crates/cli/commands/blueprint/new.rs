@@ -8,7 +8,7 @@ use crate::terminal::Terminal;
 use crate::{machine, source_facts};
 use anyhow::{Context, Result, bail};
 use guest::Guest;
-use launch::blueprint::{Draft, import::machine_name};
+use launch::blueprint::{Draft, OsType, import::machine_name};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -41,6 +41,11 @@ pub(super) fn run(args: &NewArgs, terminal: &Terminal) -> Result<ExitCode> {
     let draft = Draft {
         machine: &name,
         os: &facts.os.pretty_name,
+        os_type: match facts.os.id.as_str() {
+            "rhel" => Some(OsType::Rhel),
+            "sles" | "sled" | "sles_sap" => Some(OsType::Suse),
+            _ => None,
+        },
         sources: &sources,
         facts: &facts_of_source,
         types: &*types(args.instance_types.as_deref())?,

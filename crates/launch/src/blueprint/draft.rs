@@ -1,6 +1,6 @@
 //! A first blueprint, made from what inspection found.
 
-use super::{Blueprint, SourceFacts, boots_of};
+use super::{Blueprint, OsType, SourceFacts, boots_of};
 use crate::blueprint::BootMode;
 use crate::instances::{Architecture, Boots, Table};
 use std::fmt::Write as _;
@@ -16,6 +16,8 @@ pub struct Draft<'a> {
     pub machine: &'a str,
     /// What the operating system calls itself.
     pub os: &'a str,
+    /// What has to be licensed, if inspection tells.
+    pub os_type: Option<OsType>,
     /// How the disks are named on the command line. An archive may hold several: then it is one
     /// here and several disks of the source.
     pub sources: &'a [String],
@@ -47,6 +49,15 @@ impl Draft<'_> {
         self.instance(&mut text);
         self.boot(&mut text);
         self.disks(&mut text);
+        if let Some(name) = self.licensed() {
+            let _ = writeln!(
+                text,
+                "# An image made from snapshots carries no license: this one is your own.\n\
+                 licensing:\n  \
+                   osType: {name}\n  \
+                   byol: true\n"
+            );
+        }
         let address = facts.addresses.first();
         let address = address.map_or_else(|| "10.0.1.25".to_owned(), ToString::to_string);
         let _ = writeln!(
@@ -110,6 +121,15 @@ impl Draft<'_> {
                      type: {{minVcpu: {vcpus}, minMemMiB: {memory}, arch: {architecture}}}\n"
                 );
             }
+        }
+    }
+
+    /// The word for an operating system that is sold, of those that run on shared hardware.
+    fn licensed(&self) -> Option<&'static str> {
+        match self.os_type {
+            Some(OsType::Rhel) => Some("rhel"),
+            Some(OsType::Suse) => Some("suse"),
+            Some(OsType::Linux | OsType::Windows) | None => None,
         }
     }
 
@@ -251,6 +271,7 @@ mod tests {
                 let draft = Draft {
                     machine: "yes",
                     os: "Debian\nregion: x",
+                    os_type: Some(OsType::Rhel),
                     sources: &sources,
                     facts: &facts,
                     types: Table::built_in(),
@@ -264,6 +285,7 @@ mod tests {
                 assert_eq!(Blueprint::check(&document, &context), [], "{text}");
                 let blueprint = document.value();
                 assert_eq!(blueprint.metadata.machine, "yes");
+                assert_eq!(blueprint.licensing.os_type, Some(OsType::Rhel));
                 let said = blueprint.disks.iter().map(|disk| disk.source.clone());
                 assert_eq!(said.collect::<Option<Vec<_>>>().unwrap(), sources);
                 assert_eq!(
@@ -288,6 +310,7 @@ mod tests {
         let draft = Draft {
             machine: "m",
             os: "",
+            os_type: None,
             sources: &["m.ova".to_owned()],
             facts: &facts,
             types: Table::built_in(),
