@@ -116,8 +116,10 @@ impl Launch<'_> {
             Place::Ec2 => Some(on_ec2::Plan::new(self)?),
             Place::Local => None,
         };
-        // What was begun with other disks or another blueprint is given up, and there is one of it.
-        for _ in 0..2 {
+        // What was begun with other disks or another blueprint is given up. Where the record was lost
+        // EC2 may remember more numbers than its tags tell.
+        const MAX_NUMBERS: u32 = 20;
+        for _ in 0..MAX_NUMBERS {
             let running = locked.record.begin(kind, place, now());
             locked.save()?;
             match self.launch(&mut locked, &running, plan.as_ref(), notes)? {
