@@ -404,6 +404,39 @@ mod tests {
     }
 
     #[test]
+    fn an_interface_is_there_or_made() {
+        let made = InterfaceRequest {
+            index: 1,
+            subnet: Some("subnet-1".to_owned()),
+            private_ips: vec!["10.0.0.9".to_owned(), "10.0.0.7".to_owned()],
+            ipv6: vec!["2001:db8::7".to_owned()],
+            ..InterfaceRequest::default()
+        };
+        let sent = made.sdk();
+        let primary: Vec<_> = sent
+            .private_ip_addresses()
+            .iter()
+            .map(|one| (one.private_ip_address().unwrap(), one.primary()))
+            .collect();
+        assert_eq!(
+            primary,
+            [("10.0.0.9", Some(true)), ("10.0.0.7", Some(false))]
+        );
+        assert_eq!(sent.ipv6_addresses()[0].ipv6_address(), Some("2001:db8::7"));
+        assert_eq!(sent.delete_on_termination(), Some(true));
+        let there = InterfaceRequest {
+            existing: Some("eni-1".to_owned()),
+            ..made
+        };
+        let sent = there.sdk();
+        // Nothing else may be said about it, and it stays when the instance goes.
+        let expected = InstanceNetworkInterfaceSpecification::builder()
+            .device_index(1)
+            .network_interface_id("eni-1");
+        assert_eq!(sent, expected.build());
+    }
+
+    #[test]
     fn a_token_stands_for_the_launch() {
         let token = request("m", 1, image()).token;
         assert_eq!(token.len(), 64);
