@@ -32,6 +32,12 @@ const ROOT_SLOT: usize = 4;
 const NETWORK_SLOT: usize = 5;
 const LAST_SLOT: usize = 31;
 
+/// The target's clock counts its instructions, a nanosecond or two for each, and real time only where
+/// it has nothing to do. By the host's clock a busy host makes it so slow that systemd waits in vain
+/// for devices (90 s) and ends a good target in emergency mode; that was seen. It costs the second
+/// thread.
+const EMULATION: [&str; 3] = ["tcg,thread=single", "-icount", "shift=1,sleep=on"];
+
 impl Machine<'_> {
     /// The arguments. The serial console is QEMU's stdout.
     pub(super) fn arguments(&self) -> Vec<OsString> {
@@ -45,8 +51,12 @@ impl Machine<'_> {
             (Architecture::Arm64, true) => "virt,gic-version=host",
             (Architecture::Arm64, false) => "virt",
         };
-        let accelerator = if kvm { "kvm" } else { "tcg,thread=multi" };
-        all.add(&["-machine", machine, "-accel", accelerator]);
+        all.add(&["-machine", machine, "-accel"]);
+        if kvm {
+            all.add(&["kvm"]);
+        } else {
+            all.add(&EMULATION);
+        }
         all.add(&["-cpu", self.accelerator.cpu]);
         all.add(&["-m", &format!("{}M", hardware.memory_mib)]);
         all.add(&["-smp", &hardware.cpus.to_string(), "-rtc", "base=utc"]);
@@ -163,7 +173,7 @@ mod tests {
         ];
         assert_eq!(
             line(&Hardware::default(), false, &volumes),
-            "-no-user-config -nodefaults -display none -machine pc -accel tcg,thread=multi -cpu max \
+            "-no-user-config -nodefaults -display none -machine pc -accel tcg,thread=single -icount shift=1,sleep=on -cpu max \
              -m 2048M -smp 2 -rtc base=utc -boot strict=on -device VGA,addr=0x3 \
              -chardev stdio,id=console,signal=off -serial chardev:console \
              -qmp unix:/run/qmp,server=on,wait=off \

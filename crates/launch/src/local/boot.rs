@@ -366,8 +366,9 @@ impl Watch<'_> {
         }
         self.looked = Instant::now();
         if let Some(used) = self.process.processor_time() {
-            // An idle machine takes a few per cent of a processor to tell the time.
-            if used.saturating_sub(self.used) > passed / 4 {
+            // An idle machine takes a per cent or two of a processor to tell the time, a busy one on a
+            // busy host not much more than this.
+            if used.saturating_sub(self.used) > passed / 20 {
                 self.busy = self.looked;
             }
             self.used = used;
