@@ -31,8 +31,8 @@ pub struct Resource {
     pub kind: Option<Kind>,
     /// The number of its launch; `None` if its tag is no number.
     pub launch: Option<u32>,
-    /// What its tag `rehost:state` says: of an instance, that its launch is complete, and what the
-    /// lifecycle made of it since.
+    /// What its tag `rehost:state` says: of an instance and its volumes, that their launch is
+    /// complete, and what the lifecycle made of it since.
     pub mark: Option<String>,
     /// What it is.
     pub thing: Thing,

@@ -228,7 +228,7 @@ impl Launch<'_> {
         if seen.is_over() {
             return Err(self.watch().did_not_come_up(id, &seen.reason));
         }
-        self.tag_volumes(&seen)?;
+        let volumes = self.tag_volumes(&seen)?;
         self.addresses(&seen)?;
         self.forwarding(&seen)?;
         let stopped = matches!(seen.state.as_str(), "stopping" | "stopped");
@@ -238,8 +238,11 @@ impl Launch<'_> {
         if self.request.after.stop {
             self.stop(id)?;
         }
+        // The volumes too: they tell what they are when somebody has removed the instance.
+        let mut whole: Vec<&str> = vec![id];
+        whole.extend(volumes.iter().map(String::as_str));
         let tags = [(tag::STATE, tag::LAUNCHED)];
-        self.ec2.tag(&[id], &tags, self.interrupt)?;
+        self.ec2.tag(&whole, &tags, self.interrupt)?;
         (self.events)(Event::Complete { id: id.to_owned() });
         // With the addresses that it got on its way.
         let seen = self
@@ -260,8 +263,9 @@ impl Launch<'_> {
         }
     }
 
-    /// The tags of single volumes: RunInstances takes the same for all.
-    fn tag_volumes(&self, seen: &InstanceSeen) -> Result<(), Error> {
+    /// The tags of single volumes, which it gives: RunInstances takes the same for all.
+    fn tag_volumes(&self, seen: &InstanceSeen) -> Result<Vec<String>, Error> {
+        let mut volumes = Vec::new();
         let until = self.ec2.settled();
         let mut seen = seen.clone();
         let since = Instant::now();
@@ -286,8 +290,9 @@ impl Launch<'_> {
             let pair = |(key, value)| (String::as_str(key), String::as_str(value));
             let tags: Vec<(&str, &str)> = tags.iter().map(pair).collect();
             self.ec2.tag(&[&volume.id], &tags, self.interrupt)?;
+            volumes.push(volume.id.clone());
         }
-        Ok(())
+        Ok(volumes)
     }
 
     fn interface<'s>(&self, seen: &'s InstanceSeen, index: i32) -> Result<&'s str, Error> {

@@ -42,7 +42,7 @@ impl Ec2 {
     /// named, in this order. What is gone already is no error.
     ///
     /// Each of them is looked at again just before it is removed, and has to bear our tags with the
-    /// project and machine that the resource names.
+    /// project, machine and mark that the resource names.
     ///
     /// # Errors
     /// [`Error::NotOurs`] at the first that does not, after which nothing more is touched;
@@ -123,7 +123,20 @@ impl<'a> Removal<'a> {
             return Ok(Look::Gone);
         }
         let (project, machine) = (&resource.project, &resource.machine);
-        match tag::check_ours(&tags, project, Some(machine)) {
+        let ours = tag::check_ours(&tags, project, Some(machine)).and_then(|()| {
+            // Another host may have completed its launch, or said that the machine lives there.
+            let (now, before) = (tags.get(tag::STATE), resource.mark.as_ref());
+            if now == before {
+                return Ok(());
+            }
+            let said = |mark: Option<&String>| mark.map_or("nothing", String::as_str).to_owned();
+            let (now, before) = (said(now), said(before));
+            let key = tag::STATE;
+            Err(format!(
+                "its tag {key} says {now}, and said {before} a moment ago"
+            ))
+        });
+        match ours {
             Ok(()) => Ok(Look::Ours(state)),
             Err(why) => Err(Error::NotOurs {
                 id: id.to_owned(),

@@ -219,6 +219,25 @@ fn a_volume_that_another_instance_has_is_not_taken_away() {
 }
 
 #[test]
+fn what_was_marked_since_it_was_found_is_not_touched() {
+    let fake = fake();
+    let ec2 = connect(&fake, &limits());
+    let machine = Machine::new(&fake, PLAIN);
+    let target = machine.launch(&ec2).unwrap();
+    let found = machine.find(&ec2).there;
+    // The volumes tell as well that their launch is complete.
+    let volume = found.iter().find(|one| one.id.starts_with("vol-")).unwrap();
+    assert_eq!(volume.mark.as_deref(), Some("launched"));
+    let mark = [(launch::ec2::tag::STATE, "cut-over")];
+    ec2.tag(&[&target.instance], &mark, &Interrupt::default())
+        .unwrap();
+    let error = remove(&ec2, &found).unwrap_err();
+    assert!(error.to_string().contains("cut-over"), "{error}");
+    assert_eq!(machine.find(&ec2).there.len(), found.len());
+    remove(&ec2, &machine.find(&ec2).there).unwrap();
+}
+
+#[test]
 fn marks_are_tags() {
     let fake = fake();
     let ec2 = connect(&fake, &limits());
