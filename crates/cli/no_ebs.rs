@@ -43,7 +43,7 @@ pub(crate) fn latest(
     _: &str,
     _: &AwsArgs,
     _: &Terminal,
-) -> Result<Option<(u64, Vec<String>)>> {
+) -> Result<Option<(u64, Vec<(String, Option<String>)>)>> {
     bail!(ABSENT)
 }
 
@@ -98,6 +98,10 @@ impl Home {
     }
 
     pub(crate) fn last(&self, _: &Parent) -> Last {
+        match *self {}
+    }
+
+    pub(crate) fn source_of(&self, _: &str) -> Option<String> {
         match *self {}
     }
 
