@@ -1,7 +1,7 @@
 //! What the process says when it ends.
 
-use crate::ebs;
 use crate::terminal::{Colour, Terminal};
+use crate::{ebs, migration};
 use anyhow::Error;
 use ondisk::Interrupted;
 use std::path::PathBuf;
@@ -20,13 +20,19 @@ pub(crate) const MACHINE: u8 = 6;
 const FAILED: u8 = 1;
 const GUEST: u8 = 5;
 
+/// Whether it is the user who stopped the work.
+pub(crate) fn is_interrupted(error: &Error) -> bool {
+    status(error) == INTERRUPTED
+}
+
 /// Says on stderr what failed, with every reason below it, and sorts it into an exit status.
 pub(crate) fn report(error: &Error, terminal: &Terminal) -> ExitCode {
     let status = status(error);
     if status == INTERRUPTED {
         let partly = error.downcast_ref::<Partly>().map(ToString::to_string);
         let kept = error.downcast_ref::<Kept>().map(ToString::to_string);
-        let what = partly.or(kept);
+        let goes_on = error.downcast_ref::<GoesOn>().map(ToString::to_string);
+        let what = partly.or(kept).or(goes_on);
         let what = what.unwrap_or_else(|| "nothing was published".to_owned());
         eprintln!("rehost: interrupted; {what}");
         return status.into();
@@ -91,6 +97,7 @@ fn is_interruption(cause: &(dyn std::error::Error + 'static)) -> bool {
         || matches!(image, Some(image::Error::Interrupted(_)))
         || matches!(store, Some(store::Error::Interrupted(_)))
         || ebs::is_interruption(cause)
+        || migration::is_interruption(cause)
 }
 
 fn blame(cause: &(dyn std::error::Error + 'static)) -> Blame {
@@ -142,6 +149,18 @@ pub(crate) struct Kept;
 impl std::fmt::Display for Kept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("the snapshots that were printed stay")
+    }
+}
+
+/// Work on machines of a project ended somewhere between its steps.
+#[derive(Debug)]
+pub(crate) struct GoesOn;
+
+impl std::fmt::Display for GoesOn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(
+            "what was made and removed until then stays so, and the same command goes on from there",
+        )
     }
 }
 

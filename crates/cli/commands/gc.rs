@@ -1,6 +1,7 @@
 //! `rehost gc`
 
 use crate::args::GcArgs;
+use crate::exit::GoesOn;
 use crate::migration::{Migration, strays};
 use crate::output;
 use crate::table::table;
@@ -10,11 +11,16 @@ use std::process::ExitCode;
 
 pub(super) fn run(args: &GcArgs, terminal: &Terminal) -> Result<ExitCode> {
     let migration = Migration::open(&args.project)?;
-    let found = strays::find(&migration, terminal)?;
-    let list = found.list();
+    let mut found = strays::find(&migration, terminal)?;
     if args.remove {
-        found.remove(&migration, terminal)?;
+        let removed = found.remove(&migration, terminal);
+        removed.map_err(|error| match terminal.interrupt.is_set() {
+            true => error.context(GoesOn),
+            false => error,
+        })?;
     }
+    // What stayed for somebody works on it is no longer among it.
+    let list = found.list();
     if args.json {
         output::json(&list)?;
         return Ok(ExitCode::SUCCESS);

@@ -6,7 +6,7 @@ use crate::source::{self, Purpose};
 use crate::terminal::Terminal;
 use anyhow::Result;
 use ondisk::Interrupt;
-use store::{Children, Store};
+use store::{Children, Role, Store};
 
 /// Whether all of these snapshots can still be read.
 pub(crate) fn exist(migration: &Migration, disks: &[String], terminal: &Terminal) -> bool {
@@ -27,20 +27,35 @@ pub(crate) fn superseded(
     stay: &[String],
     terminal: &Terminal,
 ) -> Result<Vec<String>> {
-    let mut found = known.to_vec();
-    if migration.store()?.is_none() {
+    let mut found: Vec<String> = if let Some(dir) = migration.store()? {
+        let store = Store::open(&dir)?;
+        // Whatever a record says, and of whichever store: what is removed is a conversion of this one.
+        let is_conversion = |id: &&str| {
+            let manifest = id.parse().ok().and_then(|id| store.manifest(&id).ok());
+            manifest.is_some_and(|manifest| manifest.role == Role::Converted)
+        };
+        let known = known.iter().map(|disk| id_of(disk));
+        known
+            .filter(is_conversion)
+            .map(|id| migration.argument(id))
+            .collect()
+    } else {
         let project = &migration.project.metadata.name;
         let tagged = crate::ebs::converted(project, Some(machine), &migration.aws, terminal)?;
         // Another region's, or a store's that the project had before, are not looked for there.
-        found = tagged
+        tagged
             .iter()
             .map(|(_, id)| migration.argument(id))
-            .collect();
-    } else {
-        found.retain(|disk| exist(migration, std::slice::from_ref(disk), terminal));
-    }
-    found.retain(|disk| !stay.contains(disk));
+            .collect()
+    };
+    // By their ids: one store can be named in several ways.
+    found.retain(|disk| stay.iter().all(|stays| id_of(stays) != id_of(disk)));
     Ok(found)
+}
+
+/// The id in an argument of commands: `ebs:ID`, `store:DIR#ID`.
+fn id_of(disk: &str) -> &str {
+    disk.rsplit(['#', ':']).next().unwrap_or(disk)
 }
 
 /// Removes snapshots that [`superseded`] gave.

@@ -9,7 +9,7 @@ use crate::args::{LocalArgs, TargetArgs};
 use crate::commands::{convert, replicate};
 use crate::record::Notes;
 use crate::terminal::Terminal;
-use ::launch::lifecycle::Kind;
+use ::launch::lifecycle::{Kind, State};
 use ::launch::project::Machine;
 use ::launch::record::{Converted, Place, Record, Running, Snapshot, Target};
 use ::launch::records::Locked;
@@ -93,6 +93,24 @@ impl Arrived {
     }
 }
 
+/// What a machine was cut over to.
+#[derive(Debug)]
+pub(crate) struct Lives {
+    pub(crate) id: String,
+    /// Its instance, if that is still there.
+    pub(crate) target: Option<Target>,
+}
+
+impl Lives {
+    pub(crate) fn refusal(&self, machine: &str) -> String {
+        format!(
+            "{} is what the machine was cut over to, and stays; `rehost mark ready {machine}` allows its \
+             removal",
+            self.id
+        )
+    }
+}
+
 /// A launch under way.
 pub(crate) struct Launch<'a> {
     pub(crate) migration: &'a Migration,
@@ -120,9 +138,11 @@ impl Launch<'_> {
         // EC2 may remember more numbers than its tags tell.
         const MAX_NUMBERS: u32 = 20;
         for _ in 0..MAX_NUMBERS {
+            let before = locked.record.running.clone();
             let running = locked.record.begin(kind, place, now());
             locked.save()?;
-            match self.launch(&mut locked, &running, plan.as_ref(), notes)? {
+            let goes_on = before.as_ref() == Some(&running);
+            match self.launch(&mut locked, &running, goes_on, plan.as_ref(), notes)? {
                 Some(outcome) => return Ok(outcome),
                 None => locked.record.running = None,
             }
@@ -167,10 +187,13 @@ impl Launch<'_> {
         &self,
         locked: &mut Locked,
         running: &Running,
+        goes_on: bool,
         plan: Option<&on_ec2::Plan>,
         notes: &mut Notes,
     ) -> Result<Option<Outcome>> {
-        self.remove(locked, running, plan, notes)?;
+        if let Some(lives) = self.remove(locked, running, plan, notes)? {
+            return self.lives(locked, running, goes_on, lives, notes).map(Some);
+        }
         self.snapshot(locked, notes)?;
         let converted = self.convert(locked, notes)?;
         let watch = notes.watch();
@@ -182,7 +205,7 @@ impl Launch<'_> {
             return Ok(None);
         };
         notes.machine.target = Some(arrived.reported());
-        let outcome = self.end(locked, running, converted, arrived);
+        let outcome = self.end(locked, running, Some(converted), arrived);
         notes.machine.lifecycle = Some(locked.record.state.to_string());
         outcome.map(Some)
     }
@@ -194,28 +217,75 @@ impl Launch<'_> {
         running: &Running,
         plan: Option<&on_ec2::Plan>,
         notes: &Notes,
-    ) -> Result<()> {
+    ) -> Result<Option<Lives>> {
         let name = &self.machine.name;
         let removed = notes
             .watch()
             .step("remove the earlier target", || match plan {
                 Some(plan) => plan.remove_others(self, running),
-                None => locally::remove(self.migration, name),
+                None => locally::remove(self.migration, name).map(|()| None),
             });
-        removed.with_context(|| format!("the earlier target of {name} cannot be removed"))?;
+        let lives =
+            removed.with_context(|| format!("the earlier target of {name} cannot be removed"))?;
+        if lives.is_some() {
+            return Ok(lives);
+        }
         let targets = &mut locked.record.targets;
         targets.retain(|target| target.place != running.place || target.launch == running.launch);
-        Ok(locked.save()?)
+        locked.save()?;
+        Ok(None)
+    }
+
+    /// The machine was cut over already: by this very launch, which was stopped when all was done but
+    /// to write that down, or by one that the record here does not know, which then is put right.
+    fn lives(
+        &self,
+        locked: &mut Locked,
+        running: &Running,
+        goes_on: bool,
+        lives: Lives,
+        notes: &mut Notes,
+    ) -> Result<Outcome> {
+        let refusal = lives.refusal(&self.machine.name);
+        let target = lives.target;
+        let own = |target: &Target| {
+            (target.kind, target.launch) == (Kind::Cutover, running.launch)
+                && running.kind == Kind::Cutover
+        };
+        if goes_on && target.as_ref().is_some_and(own) {
+            let arrived = Arrived {
+                came_up: true,
+                because: "its tags say that it had come up when the launch was stopped".to_owned(),
+                target,
+                console: None,
+            };
+            notes.machine.target = Some(arrived.reported());
+            let converted = locked.record.converted.clone();
+            let outcome = self.end(locked, running, converted, arrived);
+            notes.machine.lifecycle = Some(locked.record.state.to_string());
+            return outcome;
+        }
+        let record = &mut locked.record;
+        record.running = None;
+        record.enter(State::CutOver, now());
+        record.targets.retain(|one| one.place != running.place);
+        if let Some(target) = target {
+            record.launches = record.launches.max(target.launch);
+            record.targets.push(target);
+        }
+        locked.save()?;
+        bail!(refusal);
     }
 
     fn snapshot(&self, locked: &mut Locked, notes: &mut Notes) -> Result<()> {
         if self.request.args.no_snapshot {
+            recover::refresh(self.migration, self.machine, locked, self.terminal)?;
             if locked.record.snapshot.is_none() {
                 bail!(
                     "there is no snapshot to launch; leave --no-snapshot out, or `rehost replicate`"
                 );
             }
-            return Ok(());
+            return Ok(locked.save()?);
         }
         // Also where a launch goes on that was stopped: the source has lived since. What has not
         // changed makes no new snapshot.
@@ -259,7 +329,7 @@ impl Launch<'_> {
         &self,
         locked: &mut Locked,
         running: &Running,
-        converted: Converted,
+        converted: Option<Converted>,
         arrived: Arrived,
     ) -> Result<Outcome> {
         let record = &mut locked.record;
@@ -276,6 +346,9 @@ impl Launch<'_> {
         record.targets.extend(target.clone());
         let findings = record.findings.clone();
         locked.save()?;
+        let (snapshots, converted) = converted.map_or_else(Default::default, |converted| {
+            (converted.from, converted.disks)
+        });
         Ok(Outcome {
             machine: self.machine.name.clone(),
             kind: running.kind,
@@ -283,8 +356,8 @@ impl Launch<'_> {
             launch: running.launch,
             came_up,
             because,
-            snapshots: converted.from,
-            converted: converted.disks,
+            snapshots,
+            converted,
             target,
             findings,
             console,
@@ -321,6 +394,13 @@ pub(super) fn convert_latest(
     let snapshot = locked.record.snapshot.clone();
     let snapshot =
         snapshot.context("there is no snapshot to convert; `rehost replicate` makes one")?;
+    let (has, wants) = (snapshot.disks.len(), machine.sources.len());
+    if has < wants {
+        bail!(
+            "the last snapshots are of {has} disks, and the project file names {wants}; take new ones \
+             (`rehost replicate`, or without --no-snapshot)"
+        );
+    }
     let args = migration.convert(machine, &snapshot.disks);
     let by = convert::digest(&args)?;
     if let Some(last) = &locked.record.converted

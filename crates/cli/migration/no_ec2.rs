@@ -1,7 +1,7 @@
 //! In the place of `on_ec2.rs` in a build without the feature `aws`: nothing of it can exist.
 
 use super::Migration;
-use super::launch::{Arrived, Launch};
+use super::launch::{Arrived, Launch, Lives};
 use crate::terminal::Terminal;
 use ::launch::lifecycle::State;
 use ::launch::project::Machine;
@@ -22,7 +22,7 @@ impl Plan {
         bail!(ABSENT)
     }
 
-    pub(crate) fn remove_others(&self, _: &Launch<'_>, _: &Running) -> Result<()> {
+    pub(crate) fn remove_others(&self, _: &Launch<'_>, _: &Running) -> Result<Option<Lives>> {
         match *self {}
     }
 
@@ -45,7 +45,7 @@ pub(crate) fn recover(_: &Migration, _: &Machine, _: &mut Record, _: &Terminal) 
 }
 
 /// No target can be there whose tags had to be set.
-pub(crate) fn mark(_: &Migration, _: &Record, _: State, _: &Terminal) -> Result<()> {
+pub(crate) fn mark(_: &Migration, _: &mut Record, _: State, _: &Terminal) -> Result<()> {
     Ok(())
 }
 
@@ -57,14 +57,22 @@ pub(crate) fn strays(
     bail!(ABSENT)
 }
 
-pub(crate) fn remove_strays(_: &Migration, strays: &[Stray], _: &Terminal) -> Result<()> {
+pub(crate) fn remove_strays(_: &Migration, strays: &[&Stray], _: &Terminal) -> Result<()> {
     match strays.first() {
-        Some(stray) => match *stray {},
+        Some(stray) => match **stray {},
         None => Ok(()),
     }
 }
 
+pub(crate) fn is_interruption(_: &(dyn std::error::Error + 'static)) -> bool {
+    false
+}
+
 impl Stray {
+    pub(crate) fn launch(&self) -> Option<u32> {
+        match *self {}
+    }
+
     pub(crate) fn facts(&self) -> (&str, &str, &'static str) {
         match *self {}
     }

@@ -2,14 +2,14 @@
 //!
 //! A build without the feature `aws` has `no_ec2.rs` in its place, with the same names.
 
-use super::launch::{Arrived, Launch};
+use super::launch::{Arrived, Launch, Lives};
 use super::{Migration, now};
 use crate::ebs;
 use crate::terminal::Terminal;
 use ::launch::blueprint::Blueprint;
 use ::launch::ec2::{
-    Ec2, Error as Ec2Error, Event, Level, Limits, NewTarget, RemoveOptions, Resource, TargetDisk,
-    Thing, tag,
+    Ec2, Error as Ec2Error, Event, Found, Level, Limits, NewTarget, RemoveOptions, Resource,
+    TargetDisk, Thing, tag,
 };
 use ::launch::instances::Table;
 use ::launch::lifecycle::{Kind, State};
@@ -64,29 +64,30 @@ impl Plan {
         })
     }
 
-    /// Removes what there is of all launches of the machine but this one.
-    pub(crate) fn remove_others(&self, launch: &Launch<'_>, running: &Running) -> Result<()> {
+    /// Removes what there is of all launches of the machine but this one, unless the machine was cut
+    /// over to some of it, whatever the record here says: another host may have done that.
+    pub(crate) fn remove_others(
+        &self,
+        launch: &Launch<'_>,
+        running: &Running,
+    ) -> Result<Option<Lives>> {
         let (project, machine) = (launch.project(), launch.machine.name.as_str());
         let interrupt = &launch.terminal.interrupt;
         let found = self.ec2.find(project, Some(machine), interrupt)?;
+        if let Some(lives) = lives(&found) {
+            return Ok(Some(lives));
+        }
         let other = |one: &Resource| one.launch != Some(running.launch);
         let others: Vec<_> = found.there.into_iter().filter(other).collect();
         if others.is_empty() {
-            return Ok(());
-        }
-        // Whatever the record here says: another host may have cut it over.
-        if let Some(lives) = others.iter().find(|one| is_cut_over(one)) {
-            bail!(
-                "{} is what the machine was cut over to, and stays; `rehost mark ready {machine}` \
-                 allows its removal",
-                lives.id
-            );
+            return Ok(None);
         }
         let options = RemoveOptions {
             lift_protection: launch.request.args.lift_protection,
         };
         let mut events = |event: Event| launch.say(&event.to_string());
-        Ok(self.ec2.remove(&others, options, &mut events, interrupt)?)
+        self.ec2.remove(&others, options, &mut events, interrupt)?;
+        Ok(None)
     }
 
     /// Launches the target; `None` if what there is of this launch was begun as another one.
@@ -120,7 +121,7 @@ impl Plan {
             }) => Ok(Some(Arrived {
                 came_up: false,
                 because: why,
-                target: Some(self.left(launch, running, instance)?),
+                target: Some(self.left(launch, running, instance)),
                 console: Some(console).filter(|console| !console.is_empty()),
             })),
             Err(error) => Err(error.into()),
@@ -134,6 +135,13 @@ impl Plan {
         running: &Running,
         converted: &Converted,
     ) -> Result<()> {
+        let (project, machine) = (launch.project(), launch.machine.name.as_str());
+        let found = self
+            .ec2
+            .find(project, Some(machine), &launch.terminal.interrupt)?;
+        if let Some(lives) = lives(&found) {
+            bail!(lives.refusal(machine));
+        }
         let disks = snapshots(converted)?;
         let new = self.target(launch, running, converted, &disks);
         let findings = self.ec2.dry_run(&new, &launch.terminal.interrupt)?;
@@ -177,12 +185,10 @@ impl Plan {
         }
     }
 
-    /// What a launch left whose instance did not come up.
-    fn left(&self, launch: &Launch<'_>, running: &Running, instance: String) -> Result<Target> {
+    /// What a launch left whose instance did not come up. Why it did not is more important than what
+    /// cannot be listed.
+    fn left(&self, launch: &Launch<'_>, running: &Running, instance: String) -> Target {
         let (project, machine) = (launch.project(), launch.machine.name.as_str());
-        let found = self
-            .ec2
-            .find(project, Some(machine), &launch.terminal.interrupt)?;
         let mut target = Target {
             kind: running.kind,
             launch: running.launch,
@@ -191,6 +197,16 @@ impl Plan {
             image: None,
             volumes: Vec::new(),
             addresses: Vec::new(),
+        };
+        let found = self
+            .ec2
+            .find(project, Some(machine), &launch.terminal.interrupt);
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                launch.say(&format!("its image and volumes cannot be listed: {error}"));
+                return target;
+            }
         };
         for one in found
             .there
@@ -203,8 +219,13 @@ impl Plan {
                 Thing::Instance { .. } | Thing::Interface { .. } => {}
             }
         }
-        Ok(target)
+        target
     }
+}
+
+/// Whether the user stopped it.
+pub(crate) fn is_interruption(cause: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(cause.downcast_ref(), Some(Ec2Error::Interrupted(_)))
 }
 
 /// The converted snapshots as disks of a target.
@@ -256,31 +277,26 @@ pub(crate) fn recover(
     let project = &migration.project.metadata.name;
     let found = ec2.find(project, Some(&machine.name), &terminal.interrupt)?;
     record.launches = found.highest_launch(&machine.name);
-    let instances = found
-        .there
-        .iter()
-        .filter(|one| matches!(one.thing, Thing::Instance { .. }));
+    if let Some(lives) = lives(&found) {
+        record.enter(State::CutOver, now());
+        if let Some(target) = lives.target {
+            record.last_cutover = Some(told_by_tags(&target, now()));
+            record.targets.push(target);
+        }
+        return Ok(());
+    }
+    let instances = found.there.iter().filter(|one| is_instance(one));
     let Some(last) = instances.max_by_key(|one| one.launch) else {
         return Ok(());
     };
-    let (
-        Some(kind),
-        Some(launch),
-        Thing::Instance {
-            image,
-            launched,
-            volumes,
-            private_ip,
-            public_ip,
-            ..
-        },
-    ) = (last.kind, last.launch, &last.thing)
-    else {
+    let (Some(kind), Some(target)) = (last.kind, target_of(last)) else {
         return Ok(());
     };
-    let at = launched
-        .and_then(|at| u64::try_from(at).ok())
-        .unwrap_or_else(now);
+    let at = match &last.thing {
+        Thing::Instance { launched, .. } => launched.and_then(|at| u64::try_from(at).ok()),
+        _ => None,
+    };
+    let at = at.unwrap_or_else(now);
     let marked = last
         .mark
         .as_deref()
@@ -291,60 +307,142 @@ pub(crate) fn recover(
         (false, None) => kind.under_way(),
     };
     record.enter(state, at);
-    let ended = last.is_complete().then(|| Launched {
-        at,
-        launch,
-        place: Place::Ec2,
-        came_up: true,
-        because: "its tags say so".to_owned(),
-    });
+    let ended = last.is_complete().then(|| told_by_tags(&target, at));
     match kind {
         Kind::Test => record.last_test = ended,
         Kind::Cutover => record.last_cutover = ended,
     }
-    record.targets.push(Target {
-        kind,
-        launch,
-        place: Place::Ec2,
-        instance: Some(last.id.clone()),
-        image: Some(image.clone()),
-        volumes: volumes.iter().map(|volume| volume.id.clone()).collect(),
-        addresses: private_ip.iter().chain(public_ip).cloned().collect(),
-    });
+    record.targets.push(target);
     Ok(())
 }
 
-/// Says in the tags of the machine's target where the machine is, so that it is known where its
-/// record is lost.
+fn told_by_tags(target: &Target, at: u64) -> Launched {
+    Launched {
+        at,
+        launch: target.launch,
+        place: Place::Ec2,
+        came_up: true,
+        because: "its tags say so".to_owned(),
+    }
+}
+
+fn is_instance(one: &Resource) -> bool {
+    matches!(one.thing, Thing::Instance { .. })
+}
+
+/// An instance as records have it; `None` of anything else.
+fn target_of(one: &Resource) -> Option<Target> {
+    let Thing::Instance {
+        image,
+        volumes,
+        private_ip,
+        public_ip,
+        ..
+    } = &one.thing
+    else {
+        return None;
+    };
+    Some(Target {
+        // What lives and has lost its tag is no test.
+        kind: one.kind.unwrap_or(Kind::Cutover),
+        launch: one.launch.unwrap_or_default(),
+        place: Place::Ec2,
+        instance: Some(one.id.clone()),
+        image: Some(image.clone()),
+        volumes: volumes.iter().map(|volume| volume.id.clone()).collect(),
+        addresses: private_ip.iter().chain(public_ip).cloned().collect(),
+    })
+}
+
+/// What the machine was cut over to: its instance, or what that one left.
+fn lives(found: &Found) -> Option<Lives> {
+    let all = || found.there.iter().filter(|one| is_cut_over(one));
+    let one = all()
+        .find(|one| is_instance(one))
+        .or_else(|| all().next())?;
+    Some(Lives {
+        id: one.id.clone(),
+        target: target_of(one),
+    })
+}
+
+/// Says in the tags of the machine's targets where the machine is, so that it is known where its
+/// record is lost or another one. The targets are those that EC2 knows: one whose launch was stopped
+/// is in no record.
 pub(crate) fn mark(
     migration: &Migration,
-    record: &Record,
+    record: &mut Record,
     state: State,
     terminal: &Terminal,
 ) -> Result<()> {
-    let targets = record
+    let known = record
         .targets
         .iter()
-        .filter(|target| target.place == Place::Ec2);
-    let instances: Vec<&str> = targets
-        .filter_map(|target| target.instance.as_deref())
-        .collect();
-    if instances.is_empty() {
+        .any(|target| target.place == Place::Ec2);
+    if migration.store()?.is_some() && !known {
         return Ok(());
     }
-    let ec2 = connect(migration)?;
-    let marked = ec2.tag(
-        &instances,
-        &[(tag::STATE, state.name())],
-        &terminal.interrupt,
-    );
-    marked.context("the state is kept here, but the instance's tag could not be set")
+    let marked = mark_all(migration, record, state, terminal);
+    marked.context("the state is kept here, but not in the tags of what there is on EC2")
 }
 
-/// Whether a machine was cut over to this instance, and nobody has said that it may go.
+fn mark_all(
+    migration: &Migration,
+    record: &mut Record,
+    state: State,
+    terminal: &Terminal,
+) -> Result<()> {
+    let ec2 = connect(migration)?;
+    let project = &migration.project.metadata.name;
+    let found = ec2.find(project, Some(&record.machine), &terminal.interrupt)?;
+    let ids: Vec<&str> = found
+        .there
+        .iter()
+        .filter(|one| !is_leaving(one))
+        .filter(|one| is_instance(one) || matches!(one.thing, Thing::Volume { .. }))
+        .map(|one| one.id.as_str())
+        .collect();
+    if !ids.is_empty() {
+        ec2.tag(&ids, &[(tag::STATE, state.name())], &terminal.interrupt)?;
+    }
+    record.launches = record.launches.max(found.highest_launch(&record.machine));
+    for target in found.there.iter().filter_map(target_of) {
+        if !record
+            .targets
+            .iter()
+            .any(|one| one.instance == target.instance)
+        {
+            record.targets.push(target);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a machine was cut over to this, and nobody has said that it may go. Volumes count as their
+/// instance does: they hold what the machine has become, also where somebody removed the instance.
 fn is_cut_over(one: &Resource) -> bool {
-    let marked = one.mark.as_deref();
-    one.kind == Some(Kind::Cutover) && one.is_complete() && marked != Some(State::Ready.name())
+    let Some(mark) = one.mark.as_deref() else {
+        return false;
+    };
+    if is_leaving(one) {
+        return false;
+    }
+    match one.kind {
+        // A test that people have taken for good.
+        _ if mark == State::CutOver.name() => true,
+        Some(Kind::Test) => false,
+        // What has lost its tag may be anything.
+        Some(Kind::Cutover) | None => mark != State::Ready.name(),
+    }
+}
+
+/// Whether it is about to be gone, whatever is done.
+fn is_leaving(one: &Resource) -> bool {
+    match &one.thing {
+        Thing::Instance { state, .. } => matches!(state.as_str(), "shutting-down" | "terminated"),
+        Thing::Volume { state, .. } => matches!(state.as_str(), "deleting" | "deleted"),
+        Thing::Interface { .. } | Thing::Image { .. } => false,
+    }
 }
 
 /// What there is of the project's targets that no record knows. What a machine was cut over to is
@@ -380,7 +478,7 @@ pub(crate) fn strays(
 /// Removes what [`strays`] gave; instances that are protected stay, with an error.
 pub(crate) fn remove_strays(
     migration: &Migration,
-    strays: &[Stray],
+    strays: &[&Stray],
     terminal: &Terminal,
 ) -> Result<()> {
     let ec2 = connect(migration)?;
@@ -391,6 +489,11 @@ pub(crate) fn remove_strays(
 }
 
 impl Stray {
+    /// The launch that it is of, if its tag tells.
+    pub(crate) fn launch(&self) -> Option<u32> {
+        self.0.launch
+    }
+
     /// Id, machine, and what it is.
     pub(crate) fn facts(&self) -> (&str, &str, &'static str) {
         let what = match self.0.thing {
@@ -400,5 +503,75 @@ impl Stray {
             Thing::Image { .. } => "image",
         };
         (&self.0.id, &self.0.machine, what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_machine_was_cut_over_to_is_known_by_its_tags() {
+        let volume = |state: &str| Thing::Volume {
+            state: state.to_owned(),
+            size_gib: 8,
+            disk: None,
+            instance: None,
+        };
+        let image = Thing::Image {
+            state: "available".to_owned(),
+            name: "web1".to_owned(),
+            snapshots: Vec::new(),
+        };
+        for (kind, mark, thing, expected) in [
+            (
+                Some(Kind::Cutover),
+                Some("launched"),
+                volume("in-use"),
+                true,
+            ),
+            // Its instance is gone, and this is what is left of the machine.
+            (
+                Some(Kind::Cutover),
+                Some("launched"),
+                volume("available"),
+                true,
+            ),
+            (
+                Some(Kind::Cutover),
+                Some("tested"),
+                volume("available"),
+                true,
+            ),
+            (
+                Some(Kind::Cutover),
+                Some("ready"),
+                volume("available"),
+                false,
+            ),
+            (
+                Some(Kind::Cutover),
+                Some("launched"),
+                volume("deleting"),
+                false,
+            ),
+            (Some(Kind::Cutover), None, volume("available"), false),
+            (Some(Kind::Test), Some("launched"), volume("in-use"), false),
+            (Some(Kind::Test), Some("cut-over"), volume("in-use"), true),
+            (None, Some("launched"), volume("in-use"), true),
+            (None, None, volume("in-use"), false),
+            (Some(Kind::Cutover), None, image, false),
+        ] {
+            let one = Resource {
+                id: "vol-1".to_owned(),
+                project: "shop".to_owned(),
+                machine: "web1".to_owned(),
+                kind,
+                launch: Some(1),
+                mark: mark.map(str::to_owned),
+                thing,
+            };
+            assert_eq!(is_cut_over(&one), expected, "{one:?}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::terminal::Terminal;
 use ::launch::project::Machine;
 use ::launch::record::{Record, Snapshot};
 use ::launch::records::Locked;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use store::{Role, Store};
 
 /// Fills the new record of a machine and keeps it, if anything was found.
@@ -32,45 +32,130 @@ pub(crate) fn into(
     record: &mut Record,
     terminal: &Terminal,
 ) -> Result<()> {
-    match migration.store()? {
-        Some(dir) if !dir.is_dir() => {}
-        Some(dir) => record.snapshot = in_store(&dir, migration, machine)?,
-        None => {
-            let project = &migration.project.metadata.name;
-            let found = crate::ebs::latest(project, &machine.name, &migration.aws, terminal)?;
-            record.snapshot = found.map(|(at, ids)| Snapshot {
-                at,
-                disks: ids.iter().map(|id| migration.argument(id)).collect(),
-                changed_blocks: 0,
-            });
-        }
-    }
-    if record.snapshot.is_some() {
+    let last = last(migration, machine, terminal)?;
+    if !last.disks.is_empty() {
         record.state = record.state.snapshot_made();
     }
+    record.snapshot = last.whole(machine);
     if migration.store()?.is_none() {
         on_ec2::recover(migration, machine, record, terminal)?;
     }
     Ok(())
 }
 
-/// The last snapshots of the machine's disks in a store.
-fn in_store(
-    dir: &std::path::Path,
+/// Puts in place of the snapshots that a record knows those that were made since, by another host for
+/// one: the last ones, if they are of one moment.
+///
+/// # Errors
+/// Which ones are of one moment cannot be told.
+pub(crate) fn refresh(
     migration: &Migration,
     machine: &Machine,
-) -> Result<Option<Snapshot>> {
+    locked: &mut Locked,
+    terminal: &Terminal,
+) -> Result<()> {
+    let last = last(migration, machine, terminal)?;
+    let Some(known) = &mut locked.record.snapshot else {
+        locked.record.snapshot = last.whole(machine);
+        return Ok(());
+    };
+    // A disk that the machine no longer has keeps its last snapshot.
+    let same = known.disks.len() <= last.disks.len()
+        && known.disks.iter().zip(&last.disks).all(|(known, last)| {
+            // The directory of a store may be named in another way.
+            known.ends_with(&format!("#{}", last.id)) || *known == last.name
+        });
+    if same {
+        let names = last.disks.into_iter().map(|disk| disk.name);
+        known.disks = names.take(known.disks.len()).collect();
+        return Ok(());
+    }
+    let Some(whole) = last.whole(machine) else {
+        bail!(
+            "{} has other snapshots than this host knows of, and which of them are of one moment cannot \
+             be told; `rehost replicate` where its disks are, and leave --no-snapshot out, or use the \
+             record of the host that replicates",
+            machine.name
+        );
+    };
+    terminal.say(
+        &machine.name,
+        "its last snapshots are others than this host knew of, and are taken",
+    );
+    *known = whole;
+    Ok(())
+}
+
+/// The last snapshots of a machine's disks, from the first to one that has none.
+#[derive(Debug, Default)]
+struct Last {
+    at: u64,
+    disks: Vec<LastOfDisk>,
+}
+
+#[derive(Debug)]
+struct LastOfDisk {
+    id: String,
+    /// As an argument of commands.
+    name: String,
+    /// The run that made it; a store does not keep that.
+    set: Option<String>,
+}
+
+impl Last {
+    /// These, if they are of one moment: a run that was killed may have made some of a newer one, and
+    /// a run that found some unchanged made none of those. Where all were made by one run, or there is
+    /// one disk, they are.
+    fn whole(self, machine: &Machine) -> Option<Snapshot> {
+        let first = self.disks.first()?;
+        let of_one_run = self.disks.len() == 1
+            || first.set.is_some() && self.disks.iter().all(|disk| disk.set == first.set);
+        // An image may hold several disks, but none is without any.
+        if !of_one_run || self.disks.len() < machine.sources.len() {
+            return None;
+        }
+        Some(Snapshot {
+            at: self.at,
+            disks: self.disks.into_iter().map(|disk| disk.name).collect(),
+            changed_blocks: 0,
+        })
+    }
+}
+
+fn last(migration: &Migration, machine: &Machine, terminal: &Terminal) -> Result<Last> {
+    match migration.store()? {
+        Some(dir) if !dir.is_dir() => Ok(Last::default()),
+        Some(dir) => in_store(&dir, migration, machine),
+        None => {
+            let project = &migration.project.metadata.name;
+            let found = crate::ebs::latest(project, &machine.name, &migration.aws, terminal)?;
+            let disk = |(id, set): (String, Option<String>)| LastOfDisk {
+                name: migration.argument(&id),
+                id,
+                set,
+            };
+            Ok(found.map_or_else(Last::default, |(at, disks)| Last {
+                at,
+                disks: disks.into_iter().map(disk).collect(),
+            }))
+        }
+    }
+}
+
+/// The last snapshots of the machine's disks in a store.
+fn in_store(dir: &std::path::Path, migration: &Migration, machine: &Machine) -> Result<Last> {
     let survey = Store::open(dir)?.survey()?;
-    let (mut disks, mut at) = (Vec::new(), 0);
+    let mut last = Last::default();
     for number in 1_usize.. {
         let latest = survey.latest(&machine.name, &number.to_string(), Role::Staging);
         let Some(latest) = latest else { break };
-        disks.push(migration.argument(&latest.id.to_string()));
-        at = at.max(latest.created);
+        let id = latest.id.to_string();
+        last.at = last.at.max(latest.created);
+        last.disks.push(LastOfDisk {
+            name: migration.argument(&id),
+            id,
+            set: None,
+        });
     }
-    Ok((!disks.is_empty()).then_some(Snapshot {
-        at,
-        disks,
-        changed_blocks: 0,
-    }))
+    Ok(last)
 }

@@ -4,18 +4,19 @@ use super::launch::{Launch, Outcome, Request, convert_latest};
 use super::{Migration, now, on_ec2, recover};
 use crate::args::ReplicateArgs;
 use crate::commands::replicate;
-use crate::exit;
+use crate::ebs;
+use crate::exit::{self, GoesOn};
 use crate::record::Notes;
 use crate::terminal::Terminal;
 use ::launch::lifecycle::State;
 use ::launch::project::Machine;
 use ::launch::record::Converted;
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 /// Does `work` for each machine, so many at a time. One that fails does not keep the others from going
-/// on; the first failure is the result, and the others are said.
+/// on; one of the failures is the result, and the others are said.
 pub(crate) fn each(
     machines: &[&Machine],
     jobs: u16,
@@ -48,21 +49,28 @@ pub(crate) fn each(
             });
         }
     });
-    terminal.interrupt.check()?;
-    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let interrupted = terminal.interrupt.check();
+    if let Err(interrupted) = interrupted {
+        // What failed before that on its own is said too.
+        failed.retain(|error| !exit::is_interrupted(error));
+        for error in &failed {
+            exit::report(error, terminal);
+        }
+        return Err(Error::new(interrupted).context(GoesOn));
+    }
     let several = failed.len();
-    let mut failed = failed.into_iter();
-    let Some(first) = failed.next() else {
-        return Ok(());
-    };
-    if several == 1 {
-        return Err(first);
+    // One that does not pass stands for all: by it the caller knows what to do.
+    let lasting = failed.iter().position(|error| !ebs::may_pass(error));
+    if several <= 1 {
+        return failed.pop().map_or(Ok(()), Err);
     }
-    exit::report(&first, terminal);
-    for error in failed {
-        exit::report(&error, terminal);
+    let chosen = failed.swap_remove(lasting.unwrap_or(0));
+    for error in &failed {
+        exit::report(error, terminal);
     }
-    Err(anyhow!("{several} of {} machines failed", machines.len()))
+    let all = machines.len();
+    Err(chosen.context(format!("{several} of {all} machines failed")))
 }
 
 /// Takes a snapshot of a machine, and keeps that it is there.
@@ -107,6 +115,7 @@ pub(crate) fn convert(
     if !locked.found {
         recover::record(migration, machine, &mut locked, terminal)?;
     }
+    recover::refresh(migration, machine, &mut locked, terminal)?;
     convert_latest(migration, machine, &mut locked, notes, terminal)
 }
 
@@ -156,10 +165,13 @@ pub(crate) fn mark(
     }
     let record = &mut locked.record;
     let before = record.state;
-    let state = before.mark(to, record.snapshot.is_some())?;
+    // Where there is a target there was a snapshot, whatever is known of it here.
+    let launched = record.snapshot.is_some() || !record.targets.is_empty();
+    let state = before.mark(to, launched)?;
     record.enter(state, now());
     record.running = None;
     locked.save()?;
-    on_ec2::mark(migration, &locked.record, state, terminal)?;
+    on_ec2::mark(migration, &mut locked.record, state, terminal)?;
+    locked.save()?;
     Ok(before)
 }

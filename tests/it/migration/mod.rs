@@ -3,6 +3,7 @@
 mod cycle;
 mod killed;
 mod records;
+mod safety;
 mod status;
 
 use crate::ebs::Aws;
