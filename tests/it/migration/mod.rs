@@ -2,6 +2,7 @@
 
 mod cycle;
 mod killed;
+mod local;
 mod records;
 mod status;
 
