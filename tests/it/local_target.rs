@@ -96,12 +96,17 @@ const UP: &str = "printf 'Linux version 6.1\\r\\n\\033[32mDebian\\033[0m 12 web1
 fn a_login_prompt_means_that_the_target_came_up() {
     let lab = Lab::new(UP);
     let before = fs::read(lab.dir.path().join("disk.raw")).unwrap();
-    let outcome = lab.outcome(0, &["--memory", "512M", "--cpus", "1"]);
+    let outcome = lab.outcome(0, &["--memory", "512M", "--cpus", "2"]);
     assert_eq!(outcome["verdict"], "came-up", "{outcome}");
     assert_eq!(outcome["reason"], "web1 asks for a login");
     assert_eq!(outcome["machine"], "disk");
     assert_eq!(outcome["accelerator"]["kvm"], false);
     assert_eq!(outcome["hardware"]["memory_mib"], 512);
+    assert_eq!(
+        outcome["hardware"]["cpus"], 1,
+        "an emulated one has no more"
+    );
+    assert_eq!(outcome["notes"].as_array().unwrap().len(), 1, "{outcome}");
     assert_eq!(outcome["volumes"][0], "vol00000000000000001");
     assert_eq!(outcome["console"], "disk.console.log");
     assert!(lab.read("disk.console.log").contains("\u{1b}[32mDebian"));

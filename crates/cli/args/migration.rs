@@ -64,7 +64,7 @@ pub(crate) struct TargetArgs {
     /// Ask EC2 whether it would do it, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Write a JSON report for each machine into DIR
+    /// Write the JSON report of each machine into DIR [default: beside the records]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) report: Option<PathBuf>,
     /// Print JSON

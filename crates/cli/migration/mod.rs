@@ -28,6 +28,8 @@ use ::launch::record::Snapshot;
 use ::launch::records::Records;
 use ::launch::shard::Resolved;
 use anyhow::{Context, Result, bail};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -51,6 +53,8 @@ pub(crate) struct Migration {
 
 /// Where it is kept how far machines are, if the project file says nothing else.
 const STATE: &str = ".rehost";
+/// The directory of reports there, with one for each command.
+const REPORTS: &str = "reports";
 const EBS: &str = "ebs:";
 
 impl Migration {
@@ -132,7 +136,8 @@ impl Migration {
         self.shard.as_ref()
     }
 
-    /// Does `work` on a machine and writes a report of it, if there is a directory for reports.
+    /// Does `work` on a machine and writes a report of it, into the directory for reports or, if
+    /// there is none, beside the records.
     pub(crate) fn recorded<T>(
         &self,
         command: &str,
@@ -141,12 +146,12 @@ impl Migration {
         terminal: &Terminal,
         work: impl FnOnce(&mut Notes) -> Result<T>,
     ) -> Result<T> {
-        if let Some(dir) = reports {
-            std::fs::create_dir_all(dir)
-                .with_context(|| format!("cannot make the directory {}", dir.display()))?;
-        }
-        let path = reports.map(|dir| dir.join(format!("{}.json", machine.name)));
-        let mut recorder = Recorder::begin(command, path.as_deref())?;
+        let beside = || self.records.dir().join(REPORTS).join(command);
+        let dir = reports.map_or_else(beside, Path::to_owned);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+        made.with_context(|| format!("cannot make the directory {}", dir.display()))?;
+        let path = dir.join(format!("{}.json", machine.name));
+        let mut recorder = Recorder::begin(command, Some(&path))?;
         if let Some(Resolved { shard, .. }) = self.shard {
             recorder.shard(shard.index(), shard.count());
         }

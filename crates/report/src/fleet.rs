@@ -27,7 +27,7 @@ pub struct Fleet {
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
-    /// Lines: machines, once for each command.
+    /// Machines, however many commands they went through.
     pub machines: usize,
     /// Of these, those that went well.
     pub ok: usize,
@@ -254,16 +254,26 @@ fn broken(reports: &[(String, Report)]) -> Vec<Attempt> {
 impl Totals {
     fn of(machines: &[FleetMachine], broken_runs: usize) -> Self {
         let mut totals = Self {
-            machines: machines.len(),
             broken_runs,
             ..Self::default()
         };
+        // A machine went well if every command did that it went through.
+        let mut by_name = BTreeMap::new();
         for machine in machines {
-            match machine.status {
+            let status = by_name.entry(&machine.name).or_insert(machine.status);
+            if machine.status == Status::Failed {
+                *status = Status::Failed;
+            }
+        }
+        totals.machines = by_name.len();
+        for status in by_name.values() {
+            match status {
                 Status::Ok => totals.ok += 1,
                 Status::Failed => totals.failed += 1,
                 Status::Missing => totals.missing += 1,
             }
+        }
+        for machine in machines {
             totals.problems += machine.problems;
             totals.warnings += machine.warnings;
             totals.changes += machine.changes;
@@ -358,7 +368,9 @@ mod tests {
         let good = Report::new(run("replicate", 5, None), vec![Machine::new("web1")]);
         let reports = vec![("a".to_owned(), good), report("b", 10, &[("web1", false)])];
         let fleet = Fleet::merge(reports, None);
-        assert_eq!((fleet.totals.ok, fleet.totals.failed), (1, 1));
+        assert_eq!(fleet.machines.len(), 2, "a line for each command");
+        let totals = fleet.totals;
+        assert_eq!((totals.machines, totals.ok, totals.failed), (1, 0, 1));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A launch that is killed at any request, and the same command again.
+//! Launches that are killed at any request, and the same command again.
 
 use super::Site;
 use super::cycle::{both, counted};
@@ -6,24 +6,24 @@ use fake_aws::Hold;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// Kills the second test of both machines at each request in turn, before or after it took effect. The
-/// command again ends as if nothing had happened: two targets, and nothing left over.
-#[test]
-fn a_launch_that_is_killed_at_any_request_goes_on() {
-    let site = Site::new();
-    site.run(&["replicate", "--project", "rehost.yaml"]).ok();
-    site.run(&["test", "--jobs", "1"]).ok();
-    let (mut launches, mut killed) = (2, 0_u64);
+/// Kills a command at each of its requests in turn, every other one after it took effect, and runs it
+/// again; says how many requests there were.
+#[track_caller]
+fn at_each_request(
+    site: &Site,
+    command: &[&str],
+    before: impl Fn(u64),
+    after: impl Fn(u64),
+) -> u64 {
     for at in 1_u64.. {
-        let after = at % 2 == 0;
-        site.write_to("web1.raw", u8::try_from(at % 251).unwrap());
+        before(at);
         site.aws.fake.hold(Hold {
             at,
-            after,
+            after: at % 2 == 0,
             ..Hold::default()
         });
         let mut child = site
-            .program(&["test", "--jobs", "1"])
+            .program(command)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -44,17 +44,58 @@ fn a_launch_that_is_killed_at_any_request_goes_on() {
         };
         site.aws.fake.release();
         if ended {
-            break;
+            return at - 1;
         }
-        killed += 1;
-        let again = site.run(&["test", "--jobs", "1"]);
+        let again = site.run(command);
         assert_eq!(again.status, Some(0), "request {at}: {}", again.stderr);
+        after(at);
+    }
+    0
+}
+
+/// Both machines again and again, as if nothing had happened: two targets, and nothing left over.
+#[test]
+fn a_test_that_is_killed_at_any_request_goes_on() {
+    let site = Site::new();
+    site.run(&["replicate", "--project", "rehost.yaml"]).ok();
+    site.run(&["test", "--jobs", "1"]).ok();
+    let lives_on = |at: u64| site.write_to("web1.raw", u8::try_from(at % 251).unwrap());
+    let is_whole = |at: u64| {
         assert_eq!(counted(&site), both(), "request {at}");
         assert_eq!(site.states(), ["tested", "tested"], "request {at}");
-        launches += 1;
-    }
-    assert!(killed > 40, "only {killed} requests were met");
-    assert!(launches > 40);
-    let gc = site.run(&["gc", "--json"]);
-    assert_eq!(gc.ok().trim(), "[]");
+    };
+    let requests = at_each_request(&site, &["test", "--jobs", "1"], lives_on, is_whole);
+    assert!(requests > 60, "only {requests} requests were met");
+    assert_eq!(site.run(&["gc", "--json"]).ok().trim(), "[]");
+}
+
+/// From nothing to the cutover, the first snapshot included.
+#[test]
+fn a_cutover_that_is_killed_at_any_request_goes_on() {
+    let site = Site::new();
+    let command = ["cutover", "web1", "--untested"];
+    let once_more = |at: u64| {
+        if at > 1 {
+            site.run(&["mark", "ready", "web1"]).ok();
+            site.write_to("web1.raw", u8::try_from(at % 251).unwrap());
+        }
+    };
+    let is_whole = |at: u64| {
+        let there = counted(&site);
+        assert_eq!(
+            (there["instances"], there["images"]),
+            (1, 1),
+            "request {at}"
+        );
+        assert_eq!(
+            (there["volumes"], there["converted"]),
+            (1, 1),
+            "request {at}"
+        );
+        assert_eq!(there["pending"], 0, "request {at}");
+        assert_eq!(site.states()[0], "cut-over", "request {at}");
+    };
+    let requests = at_each_request(&site, &command, once_more, is_whole);
+    assert!(requests > 30, "only {requests} requests were met");
+    assert_eq!(site.run(&["gc", "--json"]).ok().trim(), "[]");
 }

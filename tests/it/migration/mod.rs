@@ -2,12 +2,14 @@
 
 mod cycle;
 mod killed;
+mod local;
 mod records;
 mod safety;
 mod status;
 
 use crate::ebs::Aws;
 use crate::support::{Ran, phony, tool};
+use fake_aws::{Faults, Life};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -26,6 +28,17 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let aws = Aws::new();
+        let soon = Life {
+            pending_ms: 10,
+            status_ms: 10,
+            stopping_ms: 10,
+            shutting_down_ms: 10,
+            ..Life::default()
+        };
+        aws.fake.set_faults(Faults {
+            life: soon,
+            ..Faults::default()
+        });
         for (name, of) in [("web1.raw", "debian12"), ("db1.raw", "ubuntu2204")] {
             copy(&phony(&[of]), &aws.path(name));
         }

@@ -223,7 +223,7 @@ fn render(outcome: &Outcome, json: bool, terminal: &Terminal) -> Result<()> {
     };
     eprintln!("{}", terminal.paint_err(colour, &summary));
     eprintln!(
-        "  {}, {}, {} CPUs, {} MiB, {} ({})",
+        "  {}, {}, {} CPU, {} MiB, {} ({})",
         hardware.architecture,
         hardware.firmware,
         hardware.cpus,

@@ -154,7 +154,7 @@ impl Ec2 {
 }
 
 /// The least pause between two looks.
-const FIRST_LOOK: Duration = Duration::from_millis(100);
+const FIRST_LOOK: Duration = Duration::from_millis(40);
 
 /// Full jitter: anything from nothing to a bound that doubles with each attempt.
 fn pause(attempts: u32, random: u32) -> Duration {

@@ -34,8 +34,9 @@ const LAST_SLOT: usize = 31;
 
 /// The target's clock counts its instructions, a nanosecond or two for each, and real time only where
 /// it has nothing to do. By the host's clock a busy host makes it so slow that systemd waits in vain
-/// for devices (90 s) and ends a good target in emergency mode; that was seen. It costs the second
-/// thread.
+/// for devices (90 s) and ends a good target in emergency mode; that was seen. It needs a machine of
+/// one CPU: of two, each waits for the other for as long as it may run (Linux 6.1 took ten minutes
+/// for nothing).
 const EMULATION: [&str; 3] = ["tcg,thread=single", "-icount", "shift=1,sleep=on"];
 
 impl Machine<'_> {

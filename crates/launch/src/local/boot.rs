@@ -122,7 +122,7 @@ pub fn boot(
         .iter()
         .map(absolute)
         .collect::<Result<Vec<_>, _>>()?;
-    let (hardware, mut notes) = hardware.fit(&Host::look());
+    let (mut hardware, mut notes) = hardware.fit(&Host::look());
     let uefi = match hardware.firmware {
         Firmware::Bios => None,
         Firmware::Uefi => Some(firmware::find(hardware.architecture, dir.path())?),
@@ -135,6 +135,13 @@ pub fn boot(
         dir.path(),
         interrupt,
     )?;
+    if !accelerator.kvm && hardware.cpus > 1 {
+        notes.push(format!(
+            "the target has one CPU instead of {}: it is emulated",
+            hardware.cpus
+        ));
+        hardware.cpus = 1;
+    }
     let machine = Machine {
         hardware: &hardware,
         accelerator: &accelerator,

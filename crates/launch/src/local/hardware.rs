@@ -16,7 +16,7 @@ pub struct Hardware {
     pub firmware: Firmware,
     /// Memory in MiB, 128 at least. No more is given than the host has to spare.
     pub memory_mib: u32,
-    /// Virtual CPUs, 1 at least. No more are given than the host has.
+    /// Virtual CPUs, 1 at least. No more are given than the host has, and one where it is emulated.
     pub cpus: u32,
     /// The network interface.
     pub nic: Nic,
