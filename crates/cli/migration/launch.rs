@@ -134,6 +134,15 @@ impl Launch<'_> {
             Place::Ec2 => Some(on_ec2::Plan::new(self)?),
             Place::Local => None,
         };
+        if self.request.args.no_snapshot {
+            recover::refresh(self.migration, self.machine, &mut locked, self.terminal)?;
+            let Some(snapshot) = &locked.record.snapshot else {
+                bail!(
+                    "there is no snapshot to launch; leave --no-snapshot out, or `rehost replicate`"
+                );
+            };
+            check_disks(self.machine, snapshot)?;
+        }
         // What was begun with other disks or another blueprint is given up. Where the record was lost
         // EC2 may remember more numbers than its tags tell.
         const MAX_NUMBERS: u32 = 20;
@@ -279,13 +288,7 @@ impl Launch<'_> {
 
     fn snapshot(&self, locked: &mut Locked, notes: &mut Notes) -> Result<()> {
         if self.request.args.no_snapshot {
-            recover::refresh(self.migration, self.machine, locked, self.terminal)?;
-            if locked.record.snapshot.is_none() {
-                bail!(
-                    "there is no snapshot to launch; leave --no-snapshot out, or `rehost replicate`"
-                );
-            }
-            return Ok(locked.save()?);
+            return Ok(());
         }
         // Also where a launch goes on that was stopped: the source has lived since. What has not
         // changed makes no new snapshot.
@@ -383,6 +386,18 @@ fn take_snapshot(
     Ok(migration.taken(&outputs))
 }
 
+/// Whether snapshots can be those of all disks. An archive holds any number of disks, but not none.
+fn check_disks(machine: &Machine, snapshot: &Snapshot) -> Result<()> {
+    let (has, wants) = (snapshot.disks.len(), machine.sources.len());
+    if has < wants {
+        bail!(
+            "the last snapshots are of {has} disks, and the project file names {wants}; take new ones \
+             (`rehost replicate`, or without --no-snapshot)"
+        );
+    }
+    Ok(())
+}
+
 /// Converts a machine's last snapshots, unless that was done.
 pub(super) fn convert_latest(
     migration: &Migration,
@@ -394,13 +409,7 @@ pub(super) fn convert_latest(
     let snapshot = locked.record.snapshot.clone();
     let snapshot =
         snapshot.context("there is no snapshot to convert; `rehost replicate` makes one")?;
-    let (has, wants) = (snapshot.disks.len(), machine.sources.len());
-    if has < wants {
-        bail!(
-            "the last snapshots are of {has} disks, and the project file names {wants}; take new ones \
-             (`rehost replicate`, or without --no-snapshot)"
-        );
-    }
+    check_disks(machine, &snapshot)?;
     let args = migration.convert(machine, &snapshot.disks);
     let by = convert::digest(&args)?;
     if let Some(last) = &locked.record.converted

@@ -55,34 +55,37 @@ pub(crate) fn refresh(
     terminal: &Terminal,
 ) -> Result<()> {
     let last = last(migration, machine, terminal)?;
-    let Some(known) = &mut locked.record.snapshot else {
-        locked.record.snapshot = last.whole(machine);
+    let known = locked.record.snapshot.as_mut();
+    if last.disks.is_empty() && known.is_none() {
         return Ok(());
-    };
+    }
     // A disk that the machine no longer has keeps its last snapshot.
-    let same = known.disks.len() <= last.disks.len()
+    if let Some(known) = known
+        && known.disks.len() <= last.disks.len()
         && known.disks.iter().zip(&last.disks).all(|(known, last)| {
             // The directory of a store may be named in another way.
             known.ends_with(&format!("#{}", last.id)) || *known == last.name
-        });
-    if same {
+        })
+    {
         let names = last.disks.into_iter().map(|disk| disk.name);
         known.disks = names.take(known.disks.len()).collect();
         return Ok(());
     }
     let Some(whole) = last.whole(machine) else {
         bail!(
-            "{} has other snapshots than this host knows of, and which of them are of one moment cannot \
-             be told; `rehost replicate` where its disks are, and leave --no-snapshot out, or use the \
-             record of the host that replicates",
+            "which of the last snapshots of {} are of one moment, and whether of all its disks, cannot be \
+             told: other ones are there than this host knows of; `rehost replicate` where its disks are, \
+             and leave --no-snapshot out, or use the record of the host that replicates",
             machine.name
         );
     };
-    terminal.say(
-        &machine.name,
-        "its last snapshots are others than this host knew of, and are taken",
-    );
-    *known = whole;
+    if locked.record.snapshot.is_some() {
+        terminal.say(
+            &machine.name,
+            "its last snapshots are others than this host knew of, and are taken",
+        );
+    }
+    locked.record.snapshot = Some(whole);
     Ok(())
 }
 
@@ -106,12 +109,21 @@ impl Last {
     /// These, if they are of one moment: a run that was killed may have made some of a newer one, and
     /// a run that found some unchanged made none of those. Where all were made by one run, or there is
     /// one disk, they are.
-    fn whole(self, machine: &Machine) -> Option<Snapshot> {
+    fn whole(mut self, machine: &Machine) -> Option<Snapshot> {
+        // A disk that the machine no longer has keeps its last snapshot.
+        self.disks.truncate(machine.sources.len());
         let first = self.disks.first()?;
         let of_one_run = self.disks.len() == 1
             || first.set.is_some() && self.disks.iter().all(|disk| disk.set == first.set);
-        // An image may hold several disks, but none is without any.
-        if !of_one_run || self.disks.len() < machine.sources.len() {
+        // An archive may hold any number of disks, and a run may have been killed before the last.
+        let is_archive = |source: &String| {
+            let name = source.to_ascii_lowercase();
+            name.ends_with(".ova") || name.ends_with(".ovf")
+        };
+        if machine.format.is_none() && machine.sources.iter().any(is_archive) {
+            return None;
+        }
+        if !of_one_run || self.disks.len() != machine.sources.len() {
             return None;
         }
         Some(Snapshot {

@@ -140,3 +140,46 @@ fn a_machine_that_somebody_works_on_is_left_alone() {
     child.wait().unwrap();
     site.run(&["replicate", "--project", "rehost.yaml"]).ok();
 }
+
+#[test]
+fn a_conversion_is_the_same_however_its_store_is_named() {
+    let site = Site::new("web1 login: ");
+    let file = site.0.path().join("rehost.yaml");
+    let file = file.to_str().unwrap();
+    let mut converted = Vec::new();
+    for project in ["rehost.yaml", file] {
+        let local = [
+            "test",
+            "--local",
+            "--accel",
+            "tcg",
+            "--qemu",
+            "./qemu",
+            "--json",
+            "--project",
+            project,
+        ];
+        let outcome = site.run(&local).json();
+        let disk = outcome[0]["converted"][0].as_str().unwrap();
+        let (_, id) = disk.rsplit_once('#').unwrap();
+        converted.push(id.to_owned());
+    }
+    assert_eq!(converted[0], converted[1]);
+}
+
+#[test]
+fn several_machines_that_do_not_come_up_are_a_gate_as_one_is() {
+    let site = Site::new("Kernel panic - not syncing: no root\r\n");
+    fs::write(
+        site.0.path().join("rehost.yaml"),
+        "metadata: {name: shop}\nstore: store:store\nmachines:\n\
+         - {name: web1, sources: [web1.raw]}\n- {name: web2, sources: [web2.raw]}\n",
+    )
+    .unwrap();
+    copy(&phony(&["debian12"]), &site.0.path().join("web2.raw"));
+    let failed = site.test();
+    assert_eq!(failed.status, Some(6), "{}", failed.stderr);
+    for said in ["2 of 2 machines failed", "web1 failed", "web2 failed"] {
+        assert_eq!(failed.stderr.matches(said).count(), 1, "{}", failed.stderr);
+    }
+}

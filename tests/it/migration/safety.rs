@@ -84,6 +84,9 @@ fn a_test_target_that_was_taken_for_good_stays() {
     site.run(&["mark", "cut-over", "web1"]).ok();
     // As another host has it.
     fs::write(&record, &before).unwrap();
+    let refused = site.run(&["test", "--dry-run", "web1"]).failed(1);
+    assert!(refused.contains("was cut over to"), "{refused}");
+    assert_eq!(fs::read(&record).unwrap(), before, "nothing is changed");
     let refused = site.run(&["test", "web1"]).failed(1);
     assert!(refused.contains("was cut over to"), "{refused}");
     assert_eq!(living(&site), lives);
@@ -202,7 +205,7 @@ fn disks_of_different_moments_are_not_launched() {
     };
     // One disk of two was stored when the first run was killed.
     killed(&site, &replicate, Action::StartSnapshot, 2, false);
-    refused("no snapshot");
+    refused("cannot be told");
     site.run(&replicate).ok();
     write_to_both_disks(&site, 3);
     let state = site.aws.path(".rehost");
@@ -211,7 +214,8 @@ fn disks_of_different_moments_are_not_launched() {
     // The first disk is newer than the second, and the record knows nothing of that, or is lost.
     refused("cannot be told");
     fs::remove_dir_all(&state).unwrap();
-    refused("no snapshot");
+    refused("cannot be told");
+    fs::create_dir_all(&state).unwrap();
     fs::write(state.join("db1.json"), known).unwrap();
     let outcome = site.json(&["test", "db1"]);
     assert_eq!(outcome[0]["snapshots"].as_array().unwrap().len(), 2);
@@ -222,14 +226,28 @@ fn disks_of_different_moments_are_not_launched() {
 #[test]
 fn a_disk_that_was_added_is_not_left_behind() {
     let site = Site::new();
-    site.run(&["replicate", "--project", "rehost.yaml", "web1"])
-        .ok();
+    site.run(&["test", "web1"]).ok();
     let text = fs::read_to_string(site.aws.path("rehost.yaml")).unwrap();
     let more = text.replace("[web1.raw]", "[web1.raw, db1-more.raw]");
     site.write("rehost.yaml", &more);
+    let refused = site.run(&["cutover", "--no-snapshot", "web1"]).failed(1);
+    assert!(refused.contains("of 1 disks"), "{refused}");
+    // Nothing is removed for what cannot be launched.
+    assert_eq!(counted(&site)["instances"], 1);
+    assert_eq!(site.states()[0], "tested");
+}
+
+#[test]
+fn how_many_disks_an_archive_has_is_not_guessed() {
+    let site = Site::new();
+    site.run(&["replicate", "--project", "rehost.yaml", "web1"])
+        .ok();
+    fs::remove_dir_all(site.aws.path(".rehost")).unwrap();
+    let text = fs::read_to_string(site.aws.path("rehost.yaml")).unwrap();
+    site.write("rehost.yaml", &text.replace("web1.raw", "web1.ova"));
     let refused = site.run(&["cutover", "--untested", "--no-snapshot", "web1"]);
     let refused = refused.failed(1);
-    assert!(refused.contains("of 1 disks"), "{refused}");
+    assert!(refused.contains("cannot be told"), "{refused}");
     assert_eq!(counted(&site)["instances"], 0);
 }
 
