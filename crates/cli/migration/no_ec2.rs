@@ -22,6 +22,10 @@ impl Plan {
         bail!(ABSENT)
     }
 
+    pub(crate) fn copies_size(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn remove_others(&self, _: &Launch<'_>, _: &Running) -> Result<()> {
         match *self {}
     }

@@ -6,7 +6,7 @@ use super::launch::{Arrived, Launch};
 use super::{Migration, now};
 use crate::ebs;
 use crate::terminal::Terminal;
-use ::launch::blueprint::Blueprint;
+use ::launch::blueprint::{Blueprint, TypeChoice};
 use ::launch::ec2::{
     Ec2, Error as Ec2Error, Event, Level, Limits, NewTarget, RemoveOptions, Resource, TargetDisk,
     Thing, tag,
@@ -62,6 +62,14 @@ impl Plan {
             blueprint,
             types,
         })
+    }
+
+    /// Whether the target is to be as large as the source.
+    pub(crate) fn copies_size(&self) -> bool {
+        matches!(
+            self.blueprint.instance.choice,
+            Some(TypeChoice::CopyOrigin(_))
+        )
     }
 
     /// Removes what there is of all launches of the machine but this one.

@@ -2,6 +2,7 @@
 
 mod cycle;
 mod killed;
+mod origin;
 mod records;
 mod status;
 
