@@ -4,12 +4,13 @@
 
 use super::launch::{Arrived, Launch};
 use super::{Migration, now};
+use crate::args::PolicyFor;
 use crate::ebs;
 use crate::terminal::Terminal;
 use ::launch::blueprint::{Blueprint, TypeChoice};
 use ::launch::ec2::{
-    Ec2, Error as Ec2Error, Event, Level, Limits, NewTarget, RemoveOptions, Resource, TargetDisk,
-    Thing, tag,
+    Ec2, Error as Ec2Error, Event, Grants, Level, Limits, NewTarget, RemoveOptions, Resource,
+    TargetDisk, Thing, Use, tag,
 };
 use ::launch::instances::Table;
 use ::launch::lifecycle::{Kind, State};
@@ -36,6 +37,37 @@ fn connect(migration: &Migration) -> Result<Ec2> {
         ..Limits::default()
     };
     Ok(Ec2::new(ebs::account(&migration.aws)?, &limits))
+}
+
+/// The least that IAM has to allow for what the commands do with targets, as statements of a policy.
+pub(crate) fn policy(
+    commands: &[PolicyFor],
+    role: Option<&str>,
+    kms_key: Option<&str>,
+) -> Result<Vec<serde_json::Value>> {
+    let uses: Vec<Use> = commands
+        .iter()
+        .flat_map(|command| match command {
+            PolicyFor::Test | PolicyFor::Cutover => {
+                &[Use::Launch, Use::Find, Use::Remove, Use::Check][..]
+            }
+            PolicyFor::Gc => &[Use::Find, Use::Remove],
+            PolicyFor::Status => &[Use::Find],
+            PolicyFor::Replicate
+            | PolicyFor::Convert
+            | PolicyFor::Copy
+            | PolicyFor::Read
+            | PolicyFor::Diff
+            | PolicyFor::Snapshots => &[],
+        })
+        .copied()
+        .collect();
+    let grants = Grants {
+        role,
+        kms_key,
+        ..Grants::default()
+    };
+    Ok(::launch::ec2::policy(&uses, &grants))
 }
 
 impl Plan {

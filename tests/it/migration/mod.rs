@@ -4,6 +4,7 @@ mod cycle;
 mod killed;
 mod origin;
 mod records;
+mod rights;
 mod status;
 
 use crate::ebs::Aws;
