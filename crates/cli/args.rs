@@ -231,12 +231,13 @@ pub(crate) enum Command {
     /// Look at what became of many machines
     #[command(subcommand)]
     Fleet(FleetCommand),
-    /// Print the least that IAM has to allow for snapshots in EBS
+    /// Print the least that IAM has to allow for snapshots in EBS and targets on EC2
     ///
-    /// Making, filling and removing is allowed for snapshots that have rehost's own tag, and nothing
-    /// else. Snapshots that others made can be read by adding their ARNs to the statement `Read`.
+    /// Making, changing and removing is allowed for what has rehost's own tag, and nothing else. Snapshots
+    /// that others made can be read by adding their ARNs to the statement `Read`; network interfaces and
+    /// Elastic IP addresses that blueprints name need statements of their own.
     #[command(
-        after_help = "Examples:\n  rehost iam-policy > policy.json\n  rehost iam-policy replicate --kms-key arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab\n  aws iam create-policy --policy-name rehost --policy-document \"$(rehost iam-policy replicate convert)\""
+        after_help = "Examples:\n  rehost iam-policy > policy.json\n  rehost iam-policy replicate --kms-key arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab\n  rehost iam-policy test status gc --role arn:aws:iam::111122223333:role/web\n  aws iam create-policy --policy-name rehost --policy-document \"$(rehost iam-policy replicate convert)\""
     )]
     IamPolicy(IamPolicyArgs),
     /// List the conversion rules

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use block::BlockRead;
 use guest::{Content, Machine, SourceDisk, Volume, VolumeId};
 use image::{Format, Image};
+use launch::blueprint::Hardware;
 use launch::local::VolumeFormat;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ pub(crate) struct Opened {
     pub(crate) files: Vec<PathBuf>,
     /// Each disk as reports have it.
     pub(crate) reported: Vec<report::SourceDisk>,
+    /// How large the machine is, as far as what holds the disks tells.
+    pub(crate) hardware: Hardware,
 }
 
 /// Opens the disks of one machine.
@@ -40,10 +43,12 @@ pub(crate) fn open(
     let (mut disks, mut stems, mut files) = (Vec::new(), Vec::new(), Vec::new());
     let (mut snapshots, mut plain) = (Vec::new(), Vec::new());
     let mut reported = Vec::new();
+    let mut hardware = Hardware::default();
     for text in images {
         for disk in source::open(text, &options, &args.aws, terminal)? {
             files.extend_from_slice(disk.files());
             reported.push(disk.reported(text));
+            hardware = hardware.or(disk.hardware());
             snapshots.push(match &disk.content {
                 From::Snapshot(snapshot) => Some(snapshot.clone()),
                 From::Image(_) => None,
@@ -67,6 +72,7 @@ pub(crate) fn open(
         plain,
         files,
         reported,
+        hardware,
     })
 }
 

@@ -7,7 +7,8 @@ use crate::snapshot_home::Snapshot;
 use crate::terminal::Terminal;
 use anyhow::{Context, Result, bail};
 use block::BlockRead;
-use image::{Gate, Image, OpenOptions};
+use image::{Gate, Image, MachineSize, OpenOptions};
+use launch::blueprint::Hardware;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,6 +50,18 @@ impl Disk {
             size: self.device().size(),
             format: Some(format.to_owned()),
             path: Some(argument.to_owned()),
+        }
+    }
+
+    /// How large the machine is whose disk it is, as far as an OVA or OVF tells. Snapshots do not.
+    pub(crate) fn hardware(&self) -> Hardware {
+        let size = match &self.content {
+            Content::Image(image) => image.machine_size(),
+            Content::Snapshot(_) => MachineSize::default(),
+        };
+        Hardware {
+            vcpus: size.vcpus,
+            memory_mib: size.memory_mib,
         }
     }
 

@@ -35,9 +35,8 @@ pub(crate) fn of(opened: &Opened, facts: &Facts) -> SourceFacts {
                 root: at == boots,
             })
             .collect(),
-        // Disks tell neither.
-        vcpus: None,
-        memory_mib: None,
+        vcpus: opened.hardware.vcpus,
+        memory_mib: opened.hardware.memory_mib,
         addresses: addresses.collect(),
     }
 }

@@ -1,6 +1,6 @@
 //! `rehost blueprint`: drafts of phony guests, checks, imports, the schema.
 
-use crate::support::{phony, rehost, temp, tool};
+use crate::support::{Ran, phony, program, rehost, temp, tool};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +19,49 @@ fn rules(checked: &Value, file: usize) -> Vec<&str> {
         .iter()
         .map(|problem| problem["rule"].as_str().unwrap())
         .collect()
+}
+
+#[test]
+fn the_size_of_a_source_is_told_where_its_disks_do_not() {
+    let dir = temp();
+    let image = dir.path().join("web1.img");
+    symlink(phony(&["debian12"]), &image).unwrap();
+    let draft = rehost!["blueprint", "new", &image].ok();
+    assert!(draft.contains("the disks do not tell"), "{draft}");
+    let draft = rehost![
+        "blueprint",
+        "new",
+        &image,
+        "--vcpus",
+        "8",
+        "--memory",
+        "32G"
+    ]
+    .ok();
+    assert!(
+        draft.contains("8 vCPUs, 32768 MiB: as the source had"),
+        "{draft}"
+    );
+    let blueprint = dir.path().join("web1.yaml");
+    let text =
+        "metadata: {machine: web1}\ninstance: {type: copy-origin}\ndisks: [{source: web1.img}]\n";
+    fs::write(&blueprint, text).unwrap();
+    let check = |options: &[&str]| {
+        let mut command = program();
+        command.args(["blueprint", "check"]).args(options);
+        Ran::of(command.arg(&blueprint).output().unwrap())
+    };
+    let said = check(&["--inspect"]).ended(3);
+    assert!(said.contains("copy-origin-unknown"), "{said}");
+    let said = check(&["--inspect", "--vcpus", "8"]).ended(3);
+    assert!(said.contains("copy-origin-unknown"), "{said}");
+    let said = check(&["--inspect", "--vcpus", "8", "--memory", "32G"]).ok();
+    assert!(!said.contains("copy-origin"), "{said}");
+    let said = check(&["--inspect", "--vcpus", "800", "--memory", "32G"]).ended(3);
+    assert!(said.contains("instance-type-too-large"), "{said}");
+    let said = check(&["--vcpus", "8"]).failed(1);
+    assert!(said.contains("--inspect"), "{said}");
+    check(&["--inspect", "--vcpus", "0"]).ended(2);
 }
 
 #[test]
@@ -200,7 +243,7 @@ fn the_schema_says_what_is_read() {
         .lines()
         .map(|line| line.split_once(' ').unwrap())
         .collect();
-    let mut check = crate::support::program();
+    let mut check = program();
     check.args(["blueprint", "check", "--json"]);
     check.args(
         verdicts

@@ -30,7 +30,13 @@ fn ova(dir: &Path) -> PathBuf {
          <File ovf:id='f1' ovf:href='data.vmdk'/><File ovf:id='f2' ovf:href='os.vmdk'/></References>\
          <DiskSection><Disk ovf:diskId='data' ovf:fileRef='f1'/>\
          <Disk ovf:diskId='os' ovf:fileRef='f2'/></DiskSection><VirtualSystem>\
-         <VirtualHardwareSection>{}{}{}</VirtualHardwareSection></VirtualSystem></Envelope>",
+         <VirtualHardwareSection>{}{}{}{}{}</VirtualHardwareSection></VirtualSystem></Envelope>",
+        item(1, 3, "<VirtualQuantity>8</VirtualQuantity>"),
+        item(
+            2,
+            4,
+            "<AllocationUnits>byte * 2^20</AllocationUnits><VirtualQuantity>32768</VirtualQuantity>"
+        ),
         item(3, 6, "<Address>0</Address>"),
         disk(9, 1, "data"),
         disk(8, 0, "os"),
@@ -100,6 +106,38 @@ fn an_ova_is_a_machine_with_its_disks_in_the_order_of_the_hardware() {
     ]
     .failed(1);
     assert!(said.contains("never written"), "{said}");
+}
+
+#[test]
+fn an_ova_tells_the_size_that_a_blueprint_copies() {
+    let dir = temp();
+    let archive = ova(dir.path());
+    let draft = |options: &[&str]| {
+        let mut command = program();
+        command.args(["blueprint", "new"]).arg(&archive);
+        Ran::of(command.args(options).output().unwrap()).ok()
+    };
+    let told = draft(&[]);
+    assert!(
+        told.contains("8 vCPUs, 32768 MiB: as the source had"),
+        "{told}"
+    );
+    // Who knows better is believed.
+    let said = draft(&["--vcpus", "16", "--memory", "64G"]);
+    assert!(
+        said.contains("16 vCPUs, 65536 MiB: as the source had"),
+        "{said}"
+    );
+    let blueprint = dir.path().join("web1.yaml");
+    fs::write(
+        &blueprint,
+        "metadata: {machine: web1}\ninstance: {type: copy-origin}\n\
+         network: {interfaces: [{subnetId: subnet-01234567}]}\n\
+         disks: [{source: web1.ova}]\n",
+    )
+    .unwrap();
+    let checked = rehost!["blueprint", "check", "--inspect", &blueprint].ok();
+    assert!(!checked.contains("copy-origin"), "{checked}");
 }
 
 #[test]

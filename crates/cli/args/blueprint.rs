@@ -1,7 +1,9 @@
 //! The commands about blueprints.
 
 use super::SourceArgs;
+use crate::size;
 use clap::{Args, Subcommand, ValueHint};
+use launch::blueprint::Hardware;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
@@ -54,7 +56,29 @@ pub(crate) struct NewArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) instance_types: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) hardware: HardwareArgs,
+    #[command(flatten)]
     pub(crate) source: SourceArgs,
+}
+
+/// How large the source is, where its disks do not tell.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct HardwareArgs {
+    /// The CPUs of the source [default: those that its OVA or OVF tells]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    vcpus: Option<u32>,
+    /// The memory of the source, as 512M or 4G [default: what its OVA or OVF tells]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse_mib)]
+    memory: Option<u32>,
+}
+
+impl HardwareArgs {
+    pub(crate) fn hardware(self) -> Hardware {
+        Hardware {
+            vcpus: self.vcpus,
+            memory_mib: self.memory.map(u64::from),
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -71,6 +95,8 @@ pub(crate) struct CheckArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) hardware: HardwareArgs,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
 }

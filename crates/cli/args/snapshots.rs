@@ -176,12 +176,15 @@ pub(crate) struct DiffArgs {
 /// What IAM has to allow.
 #[derive(Args, Debug)]
 pub(crate) struct IamPolicyArgs {
-    /// What is done with EBS [default: all of it]
+    /// What is done [default: all of it]
     #[arg(value_enum, value_name = "COMMAND")]
     commands: Vec<PolicyFor>,
-    /// The key that snapshots are encrypted with, by its full ARN
+    /// The key that snapshots and volumes are encrypted with, by its full ARN
     #[arg(long, value_name = "ARN")]
     pub(crate) kms_key: Option<String>,
+    /// The role in the instance profile of targets, by its full ARN; without it no profile can be given
+    #[arg(long, value_name = "ARN")]
+    pub(crate) role: Option<String>,
 }
 
 /// Commands by what they ask of AWS.
@@ -199,6 +202,14 @@ pub(crate) enum PolicyFor {
     Diff,
     /// snapshots list, show, rm and gc
     Snapshots,
+    /// test on EC2
+    Test,
+    /// cutover
+    Cutover,
+    /// gc of a project
+    Gc,
+    /// status of a project's machines
+    Status,
 }
 
 impl IamPolicyArgs {

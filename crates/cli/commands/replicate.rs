@@ -13,6 +13,7 @@ use crate::source::{self, Disk, Purpose};
 use crate::target::{Output, Summary};
 use crate::terminal::Terminal;
 use crate::{ebs, migration, mounted, output, record};
+use ::launch::blueprint::Hardware;
 use ::launch::project::Machine;
 use anyhow::{Context, Result, bail};
 use ondisk::{Interrupt, Interrupted};
@@ -25,6 +26,14 @@ use std::time::{Duration, Instant};
 pub(crate) struct Report {
     pub(crate) machine: String,
     pub(crate) outputs: Vec<Output>,
+}
+
+/// Snapshots that were made of a machine.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) outputs: Vec<Output>,
+    /// How large the machine is, as far as what they were made of tells.
+    pub(crate) hardware: Hardware,
 }
 
 pub(super) fn run(args: &ReplicateArgs, terminal: &Terminal) -> Result<ExitCode> {
@@ -59,7 +68,7 @@ pub(crate) fn once(
     machine: &str,
     notes: &mut Notes,
     terminal: &Terminal,
-) -> Result<Vec<Output>> {
+) -> Result<Taken> {
     replicate(args, machine, &[], &home(args)?, notes, terminal)
 }
 
@@ -170,7 +179,7 @@ fn round(
     let mut notes = recorder.notes(machine);
     let ended = replicate(args, machine, lists, home, &mut notes, terminal);
     recorder.add(notes, &ended);
-    recorder.end(ended, terminal)
+    recorder.end(ended, terminal).map(|taken| taken.outputs)
 }
 
 fn replicate(
@@ -180,7 +189,7 @@ fn replicate(
     home: &Home,
     notes: &mut Notes,
     terminal: &Terminal,
-) -> Result<Vec<Output>> {
+) -> Result<Taken> {
     let opened = notes
         .watch()
         .step("open the disks", || open(args, terminal));
@@ -192,6 +201,7 @@ fn replicate(
     }
     let reported = disks.iter().map(|disk| disk.reported(&disk.name));
     notes.machine.sources = reported.collect();
+    let hardware = hardware(&disks);
     let told = since::told(args, lists, &disks, terminal)?;
     let mut outputs = Vec::new();
     let set = home.begin(Role::Staging, &[machine])?;
@@ -228,7 +238,29 @@ fn replicate(
     }
     set.end()?;
     outputs.iter().for_each(Output::settle);
-    Ok(outputs)
+    Ok(Taken { outputs, hardware })
+}
+
+/// How large the machine of these disks is.
+fn hardware(disks: &[Disk]) -> Hardware {
+    let each = disks.iter().map(Disk::hardware);
+    each.fold(Hardware::default(), Hardware::or)
+}
+
+/// How large a machine is, as far as what holds its disks tells.
+pub(crate) fn told_hardware(args: &ReplicateArgs, terminal: &Terminal) -> Result<Hardware> {
+    let options = source::options(
+        args.format.as_deref(),
+        &args.allow_path,
+        Purpose::Look,
+        terminal,
+    )?;
+    let mut told = Hardware::default();
+    for text in &args.sources {
+        let disks = source::open(text, &options, &args.aws, terminal)?;
+        told = told.or(hardware(&disks));
+    }
+    Ok(told)
 }
 
 /// Opens all disks before one of them is read to its end.

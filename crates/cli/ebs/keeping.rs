@@ -163,7 +163,7 @@ pub(crate) fn abandoned(age: Duration, aws: &AwsArgs, terminal: &Terminal) -> Re
     Ok(found.iter().map(facts).collect())
 }
 
-/// The least policy for what the commands do.
+/// The least policy for what the commands do with snapshots.
 pub(crate) fn policy(commands: &[PolicyFor], kms_key: Option<&str>) -> Result<serde_json::Value> {
     let uses: Vec<Use> = commands
         .iter()
@@ -175,6 +175,13 @@ pub(crate) fn policy(commands: &[PolicyFor], kms_key: Option<&str>) -> Result<se
             PolicyFor::Read => &[Use::Read],
             PolicyFor::Diff => &[Use::Diff, Use::Read],
             PolicyFor::Snapshots => &[Use::List, Use::Diff, Use::Read, Use::Remove],
+            // They replicate and convert.
+            PolicyFor::Test | PolicyFor::Cutover => {
+                &[Use::Write, Use::List, Use::Read, Use::Remove]
+            }
+            PolicyFor::Gc => &[Use::List, Use::Remove],
+            // A source may be a snapshot.
+            PolicyFor::Status => &[Use::List, Use::Read],
         })
         .copied()
         .collect();

@@ -9,6 +9,7 @@ use crate::args::{LocalArgs, TargetArgs};
 use crate::commands::{convert, replicate};
 use crate::record::Notes;
 use crate::terminal::Terminal;
+use ::launch::blueprint::Hardware;
 use ::launch::lifecycle::{Kind, State};
 use ::launch::project::Machine;
 use ::launch::record::{Converted, Place, Record, Running, Snapshot, Target};
@@ -143,6 +144,9 @@ impl Launch<'_> {
             };
             check_disks(self.machine, snapshot)?;
         }
+        if let Some(plan) = &plan {
+            self.know_size(plan, &mut locked)?;
+        }
         // What was begun with other disks or another blueprint is given up. Where the record was lost
         // EC2 may remember more numbers than its tags tell.
         const MAX_NUMBERS: u32 = 20;
@@ -177,13 +181,37 @@ impl Launch<'_> {
         record
             .state
             .launch(self.request.kind, self.request.untested)?;
-        let Some(converted) = record.converted.clone() else {
+        let known = known_hardware(self.machine, &record);
+        let Some(mut converted) = record.converted.clone() else {
             bail!(
                 "nothing was converted yet that EC2 could be asked about; `rehost convert --project` does it"
             );
         };
+        converted.source.set_hardware(known);
         let running = record.begin(self.request.kind, self.request.place, now());
         plan.dry_run(self, &running, &converted)
+    }
+
+    /// Sees that the size of the source is known, if the blueprint copies it.
+    fn know_size(&self, plan: &on_ec2::Plan, locked: &mut Locked) -> Result<()> {
+        if !plan.copies_size() {
+            return Ok(());
+        }
+        let complete = |known: Hardware| known.vcpus.is_some() && known.memory_mib.is_some();
+        if !complete(known_hardware(self.machine, &locked.record)) && !self.request.args.no_snapshot
+        {
+            let args = self.migration.replicate(self.machine);
+            let told = replicate::told_hardware(&args, self.terminal)?;
+            locked.record.hardware = told.or(locked.record.hardware);
+        }
+        if complete(known_hardware(self.machine, &locked.record)) {
+            return Ok(());
+        }
+        let name = &self.machine.name;
+        bail!(
+            "the blueprint of {name} has `type: copy-origin`, and nothing tells the CPUs and the memory \
+             of the source; write `hardware: {{vcpus: N, memoryMib: N}}` at {name} in the project file"
+        )
     }
 
     /// The project's name.
@@ -293,8 +321,13 @@ impl Launch<'_> {
         // Also where a launch goes on that was stopped: the source has lived since. What has not
         // changed makes no new snapshot.
         self.say("taking a snapshot");
-        let snapshot = take_snapshot(self.migration, self.machine, notes, self.terminal)?;
-        locked.record.snapshot = Some(snapshot);
+        let args = self.migration.replicate(self.machine);
+        let name = &self.machine.name;
+        let taken = replicate::once(&args, name, notes, self.terminal);
+        let taken = taken.with_context(|| format!("cannot take a snapshot of {name}"))?;
+        let record = &mut locked.record;
+        record.hardware = taken.hardware.or(record.hardware);
+        record.snapshot = Some(self.migration.taken(&taken.outputs));
         Ok(locked.save()?)
     }
 
@@ -373,17 +406,9 @@ impl Launch<'_> {
     }
 }
 
-/// Takes a snapshot of a machine's disks.
-fn take_snapshot(
-    migration: &Migration,
-    machine: &Machine,
-    notes: &mut Notes,
-    terminal: &Terminal,
-) -> Result<Snapshot> {
-    let args = migration.replicate(machine);
-    let outputs = replicate::once(&args, &machine.name, notes, terminal);
-    let outputs = outputs.with_context(|| format!("cannot take a snapshot of {}", machine.name))?;
-    Ok(migration.taken(&outputs))
+/// How large a machine is: as the project file says, else as its sources told.
+fn known_hardware(machine: &Machine, record: &Record) -> Hardware {
+    machine.hardware.unwrap_or_default().or(record.hardware)
 }
 
 /// Whether snapshots can be those of all disks. An archive holds any number of disks, but not none.
@@ -412,15 +437,19 @@ pub(super) fn convert_latest(
     check_disks(machine, &snapshot)?;
     let args = migration.convert(machine, &snapshot.disks);
     let by = convert::digest(&args)?;
-    if let Some(last) = &locked.record.converted
+    // Converting a snapshot does not tell it.
+    let hardware = known_hardware(machine, &locked.record);
+    if let Some(last) = &mut locked.record.converted
         && last.from == snapshot.disks
         && last.by == by
         && conversions::exist(migration, &last.disks, terminal)
     {
+        last.source.set_hardware(hardware);
         return Ok(last.clone());
     }
     let report = convert::one(&args, notes, terminal)?;
-    let source = report.source.context("the guest was not converted")?;
+    let mut source = report.source.context("the guest was not converted")?;
+    source.set_hardware(hardware);
     let converted = Converted {
         at: now(),
         from: snapshot.disks,

@@ -2,6 +2,7 @@
 
 use super::Migration;
 use super::launch::{Arrived, Launch, Lives};
+use crate::args::PolicyFor;
 use crate::terminal::Terminal;
 use ::launch::lifecycle::State;
 use ::launch::project::Machine;
@@ -22,6 +23,10 @@ impl Plan {
         bail!(ABSENT)
     }
 
+    pub(crate) fn copies_size(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn remove_others(&self, _: &Launch<'_>, _: &Running) -> Result<Option<Lives>> {
         match *self {}
     }
@@ -38,6 +43,14 @@ impl Plan {
     pub(crate) fn dry_run(&self, _: &Launch<'_>, _: &Running, _: &Converted) -> Result<()> {
         match *self {}
     }
+}
+
+pub(crate) fn policy(
+    _: &[PolicyFor],
+    _: Option<&str>,
+    _: Option<&str>,
+) -> Result<Vec<serde_json::Value>> {
+    bail!(ABSENT)
 }
 
 pub(crate) fn recover(_: &Migration, _: &Machine, _: &mut Record, _: &Terminal) -> Result<()> {

@@ -4,12 +4,13 @@
 
 use super::launch::{Arrived, Launch, Lives};
 use super::{Migration, now};
+use crate::args::PolicyFor;
 use crate::ebs;
 use crate::terminal::Terminal;
-use ::launch::blueprint::Blueprint;
+use ::launch::blueprint::{Blueprint, TypeChoice};
 use ::launch::ec2::{
-    Ec2, Error as Ec2Error, Event, Found, Level, Limits, NewTarget, RemoveOptions, Resource,
-    TargetDisk, Thing, tag,
+    Ec2, Error as Ec2Error, Event, Found, Grants, Level, Limits, NewTarget, RemoveOptions,
+    Resource, TargetDisk, Thing, Use, tag,
 };
 use ::launch::instances::Table;
 use ::launch::lifecycle::{Kind, State};
@@ -38,6 +39,37 @@ fn connect(migration: &Migration) -> Result<Ec2> {
     Ok(Ec2::new(ebs::account(&migration.aws)?, &limits))
 }
 
+/// The least that IAM has to allow for what the commands do with targets, as statements of a policy.
+pub(crate) fn policy(
+    commands: &[PolicyFor],
+    role: Option<&str>,
+    kms_key: Option<&str>,
+) -> Result<Vec<serde_json::Value>> {
+    let uses: Vec<Use> = commands
+        .iter()
+        .flat_map(|command| match command {
+            PolicyFor::Test | PolicyFor::Cutover => {
+                &[Use::Launch, Use::Find, Use::Remove, Use::Check][..]
+            }
+            PolicyFor::Gc => &[Use::Find, Use::Remove],
+            PolicyFor::Status => &[Use::Find],
+            PolicyFor::Replicate
+            | PolicyFor::Convert
+            | PolicyFor::Copy
+            | PolicyFor::Read
+            | PolicyFor::Diff
+            | PolicyFor::Snapshots => &[],
+        })
+        .copied()
+        .collect();
+    let grants = Grants {
+        role,
+        kms_key,
+        ..Grants::default()
+    };
+    Ok(::launch::ec2::policy(&uses, &grants))
+}
+
 impl Plan {
     pub(crate) fn new(launch: &Launch<'_>) -> Result<Self> {
         let (migration, machine) = (launch.migration, launch.machine);
@@ -62,6 +94,14 @@ impl Plan {
             blueprint,
             types,
         })
+    }
+
+    /// Whether the target is to be as large as the source.
+    pub(crate) fn copies_size(&self) -> bool {
+        matches!(
+            self.blueprint.instance.choice,
+            Some(TypeChoice::CopyOrigin(_))
+        )
     }
 
     /// Removes what there is of all launches of the machine but this one, unless the machine was cut

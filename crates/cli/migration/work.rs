@@ -93,8 +93,10 @@ pub(crate) fn snapshot(
         no_verify: args.no_verify,
         ..migration.replicate(machine)
     };
-    let outputs = replicate::once(&args, name, notes, terminal)?;
+    let taken = replicate::once(&args, name, notes, terminal)?;
     let record = &mut locked.record;
+    record.hardware = taken.hardware.or(record.hardware);
+    let outputs = taken.outputs;
     record.snapshot = Some(migration.taken(&outputs));
     record.enter(record.state.snapshot_made(), now());
     locked.save()?;

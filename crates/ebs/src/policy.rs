@@ -42,7 +42,8 @@ impl Use {
 ///
 /// Making and removing is allowed for snapshots with rehost's own tag alone. Snapshots that others
 /// made can be read by adding them to the statement `Read`. `kms_key`, the ARN of the key that
-/// snapshots are encrypted with, adds what using the key takes.
+/// snapshots are encrypted with, adds what using the key takes. The partition of ARNs is `*`, which is
+/// for all of them: validators refuse `aws*`.
 pub fn iam_policy(uses: &[Use], kms_key: Option<&str>) -> Value {
     let wanted: BTreeSet<Action> = uses.iter().flat_map(|one| one.actions()).copied().collect();
     let names = |of: &[Action]| -> Vec<&str> {
@@ -50,7 +51,7 @@ pub fn iam_policy(uses: &[Use], kms_key: Option<&str>) -> Value {
         asked.map(|action| action.iam()).collect()
     };
     // Their ARNs have no account.
-    let snapshots = "arn:aws*:ec2:*::snapshot/*";
+    let snapshots = "arn:*:ec2:*::snapshot/*";
     let tagged = |key: &str| json!({"StringEquals": {key: tag::TOOL_VALUE}});
     let request_tag = format!("aws:RequestTag/{}", tag::TOOL);
     let resource_tag = format!("aws:ResourceTag/{}", tag::TOOL);
@@ -149,6 +150,14 @@ mod tests {
             let open = sid == "Describe" || sid == "Key";
             assert_eq!(statement["Condition"].is_null(), open, "{sid}");
             assert!(statement["Resource"] != "*" || sid == "Describe");
+            let resource = statement["Resource"].as_str().unwrap();
+            let partition = resource.split(':').nth(1);
+            let expected = match sid {
+                "Describe" => None,
+                "Key" | "KeyGrant" => Some("aws"),
+                _ => Some("*"),
+            };
+            assert_eq!(partition, expected, "{resource}");
         }
         assert!(actions(&policy).contains(&"kms:CreateGrant".to_owned()));
     }

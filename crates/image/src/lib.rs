@@ -68,7 +68,7 @@ pub use format::{Evidence, Foreign, Format, Probe, probe};
 pub use gate::Gate;
 pub use map::{MappedPlace, Mapping, Mappings};
 pub use open::{Detail, Image, LayerInfo, OpenOptions, open, open_all};
-pub use ovf::{Container, container};
+pub use ovf::{Container, MachineSize, container};
 pub use qcow2::{BitmapInfo, Compression, Dirty, Qcow2Options, SnapshotInfo};
 pub use salvage::LostRange;
 pub use state::Fingerprint;

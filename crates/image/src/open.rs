@@ -8,7 +8,7 @@ use crate::format::probe_file;
 use crate::layer::Layer;
 use crate::lost::{Lost, LostLayer};
 use crate::map::Mappings;
-use crate::ovf::{self, Archive, Check, Package};
+use crate::ovf::{self, Archive, Check, MachineSize, Package};
 use crate::qcow2::{BitmapInfo, Dirty, SnapshotInfo};
 use crate::raw::RawLayer;
 use crate::salvage::{LostRange, Salvage};
@@ -72,6 +72,7 @@ pub struct Image {
     files: Vec<PathBuf>,
     /// What the manifest of its package says about files that it is in.
     checks: Arc<[Check]>,
+    machine_size: MachineSize,
 }
 
 /// One layer of an [`Image`].
@@ -325,6 +326,7 @@ impl Image {
             states: Arc::default(),
             files,
             checks: Arc::default(),
+            machine_size: MachineSize::default(),
         }
     }
 
@@ -340,6 +342,16 @@ impl Image {
     pub(crate) fn with_checks(mut self, checks: Vec<Check>) -> Self {
         self.checks = checks.into();
         self
+    }
+
+    pub(crate) fn with_machine_size(mut self, size: MachineSize) -> Self {
+        self.machine_size = size;
+        self
+    }
+
+    /// How large the machine is that the disk is of, as far as the descriptor of its OVA or OVF tells.
+    pub fn machine_size(&self) -> MachineSize {
+        self.machine_size
     }
 
     pub(crate) fn checks(&self) -> &[Check] {

@@ -1,5 +1,6 @@
 //! The project file: the machines of a migration, where their disks are, and what becomes of them.
 
+use crate::blueprint::Hardware;
 use crate::document::{Document, Problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,9 @@ pub struct Machine {
     /// machine can be replicated, converted and launched locally, but not on EC2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blueprint: Option<PathBuf>,
+    /// How large the source is, for the instance type `copy-origin`; else what its OVA or OVF tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<Hardware>,
     /// What differs from the project's replication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication: Option<Replication>,
@@ -229,13 +233,17 @@ mod tests {
         let text = "apiVersion: rehost/v1\nkind: Project\nmetadata: {name: shop}\nstore: 'ebs:'\n\
             region: eu-west-1\nstate: state\nlimits: {maxMbps: 400, maxRequestsPerSecond: 500}\n\
             replication: {encrypt: true, zeroFill: false, tags: {owner: me}}\nmachines:\n\
-            - name: web1\n  sources: [a.vmdk, b.vmdk]\n  blueprint: web1.yaml\n  root: sda2\n\
+            - name: web1\n  sources: [a.vmdk, b.vmdk]\n  blueprint: web1.yaml\n  root: sda2\n  \
+            hardware: {vcpus: 4, memoryMib: 8192}\n\
             - name: db1\n  sources: [/dev/vg/db1]\n  format: raw\n  allowPath: [/srv]\n  \
             replication: {kmsKeyId: 'arn:aws:kms:eu-west-1:111122223333:key/1'}\n";
         let document = document::read::<Project>(text).unwrap();
         assert_eq!(check(&document), []);
         assert_eq!(document.value().machines.len(), 2);
         assert!(document.value().machine("db1").is_some());
+        let web1 = document.value().machine("web1").unwrap();
+        let hardware = web1.hardware.unwrap();
+        assert_eq!((hardware.vcpus, hardware.memory_mib), (Some(4), Some(8192)));
         let again = serde_json::to_string(document.value()).unwrap();
         assert_eq!(
             document::read::<Project>(&again).unwrap().value(),
@@ -290,6 +298,15 @@ mod tests {
             format!("{head}store: 'ebs:'\n{machines}- {{name: ../b, sources: [b]}}\n"),
             format!("{head}store: 'ebs:'\n{machines}- {{name: b, sources: []}}\n"),
             format!("{head}store: 'ebs:'\nmachine: x\n{machines}"),
+            format!(
+                "{head}store: 'ebs:'\nmachines:\n- name: a\n  sources: [a.raw]\n  hardware: {{vcpus: 0}}\n"
+            ),
+            format!(
+                "{head}store: 'ebs:'\nmachines:\n- name: a\n  sources: [a.raw]\n  hardware: {{memoryMib: 67108865}}\n"
+            ),
+            format!(
+                "{head}store: 'ebs:'\nmachines:\n- name: a\n  sources: [a.raw]\n  hardware: {{cpus: 1}}\n"
+            ),
         ] {
             assert!(document::read::<Project>(&bad).is_err(), "{bad}");
         }
@@ -305,6 +322,7 @@ mod tests {
             allow_path: Vec::new(),
             root: None,
             blueprint: None,
+            hardware: None,
             replication,
         };
         let project = Project {

@@ -1,6 +1,6 @@
 //! What is known about a machine of a project: where it is, and what was made of it.
 
-use crate::blueprint::SourceFacts;
+use crate::blueprint::{Hardware, SourceFacts};
 use crate::lifecycle::{Kind, State};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,9 @@ pub struct Record {
     /// The launch that was begun and has not come to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<Running>,
+    /// How large the source is, as what the last snapshots were made of told.
+    #[serde(default, skip_serializing_if = "Hardware::is_unknown")]
+    pub hardware: Hardware,
     /// The last snapshots of its disks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
@@ -152,6 +155,7 @@ impl Record {
             since: now,
             launches: 0,
             running: None,
+            hardware: Hardware::default(),
             snapshot: None,
             converted: None,
             last_test: None,
@@ -241,6 +245,7 @@ mod tests {
         let mut record = Record::new("shop", "web1", 5);
         record.begin(Kind::Cutover, Place::Ec2, 10);
         record.findings.push("look at /etc/hosts".to_owned());
+        record.hardware.vcpus = Some(4);
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
         let more = text.replace("\"project\"", "\"projekt\"");

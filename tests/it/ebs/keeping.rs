@@ -174,7 +174,7 @@ fn a_policy_allows_what_its_commands_do_and_nothing_else() {
     };
     let read = ["ebs:GetSnapshotBlock", "ebs:ListSnapshotBlocks"];
     assert_eq!(actions(&policy(&["read"])), read);
-    let all = policy(&[]);
+    let all = policy(&["replicate", "convert", "copy", "read", "diff", "snapshots"]);
     assert_eq!(all["Version"], "2012-10-17");
     let everything = [
         "ebs:CompleteSnapshot",
@@ -193,6 +193,29 @@ fn a_policy_allows_what_its_commands_do_and_nothing_else() {
     let keys = with_key["Statement"].as_array().unwrap().iter();
     assert!(keys.filter(|one| one["Resource"] == key).count() > 0);
     rehost(&["iam-policy", "launch"]).ended(2);
+
+    // Handing on a role is allowed for one that is named, and nothing else.
+    let sids = |policy: &Value| -> Vec<String> {
+        let statements = policy["Statement"].as_array().unwrap().iter();
+        statements.map(|one| text(&one["Sid"]).to_owned()).collect()
+    };
+    let role = "arn:aws:iam::111122223333:role/web";
+    for command in ["test", "cutover"] {
+        let with_role = policy(&[command, "--role", role]);
+        let mut expected = sids(&with_role);
+        let pass = expected.pop().unwrap();
+        assert_eq!(pass, "TargetPass");
+        let statements = with_role["Statement"].as_array().unwrap();
+        assert_eq!(statements[expected.len()]["Resource"][0], role);
+        assert_eq!(sids(&policy(&[command])), expected);
+    }
+    assert!(!sids(&policy(&["gc"])).contains(&"TargetRun".to_owned()));
+    let status = sids(&policy(&["status"]));
+    assert_eq!(status, ["Read", "Describe", "TargetDescribe"]);
+    // Without names it is all of it, and AWS takes no longer policy for a role.
+    let whole = policy(&[]);
+    assert!(actions(&whole).contains(&"ec2:RunInstances".to_owned()));
+    assert!(whole.to_string().len() < 10_240, "{whole}");
 }
 
 /// Every call that commands make is in the policy that is printed for them.

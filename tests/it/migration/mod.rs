@@ -3,7 +3,9 @@
 mod cycle;
 mod killed;
 mod local;
+mod origin;
 mod records;
+mod rights;
 mod safety;
 mod status;
 

@@ -16,6 +16,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub(super) fn run(args: &CheckArgs, terminal: &Terminal) -> Result<ExitCode> {
+    let one = args.inspect && args.files.len() == 1;
+    if !one && !args.hardware.hardware().is_unknown() {
+        bail!(
+            "--vcpus and --memory are about one machine: check its blueprint alone, with --inspect"
+        );
+    }
     let types = types(args.instance_types.as_deref())?;
     let mut found: Vec<Problems> = Vec::new();
     let mut documents = Vec::new();
@@ -88,7 +94,9 @@ fn inspect(
     let root = opened.root(args.source.root.as_deref())?;
     let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
     let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;
-    Ok(source_facts::of(&opened, &facts))
+    let mut source = source_facts::of(&opened, &facts);
+    source.set_hardware(args.hardware.hardware().or(source.hardware()));
+    Ok(source)
 }
 
 fn text(found: &[Problems], terminal: &Terminal) -> String {

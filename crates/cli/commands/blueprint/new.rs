@@ -37,7 +37,9 @@ pub(super) fn run(args: &NewArgs, terminal: &Terminal) -> Result<ExitCode> {
         .iter()
         .map(|source| seen_from(args.output.as_deref(), source))
         .collect::<Result<Vec<_>>>()?;
-    let facts_of_source = source_facts::of(&opened, &facts);
+    let mut facts_of_source = source_facts::of(&opened, &facts);
+    let hardware = args.hardware.hardware().or(facts_of_source.hardware());
+    facts_of_source.set_hardware(hardware);
     let draft = Draft {
         machine: &name,
         os: &facts.os.pretty_name,

@@ -5,6 +5,7 @@
 
 use super::error::{Damage, Feature};
 use super::hardware;
+use super::size::MachineSize;
 use crate::Error;
 use crate::error::Damage as AnyDamage;
 use ondisk::cap;
@@ -20,6 +21,8 @@ pub(super) struct Envelope {
     pub(super) machines: usize,
     /// In the order of the machine's hardware, then those that it does not use.
     pub(super) disks: Vec<Disk>,
+    /// Of the machine, if there is one of it.
+    pub(super) size: MachineSize,
 }
 
 /// A disk of the machine.
@@ -103,9 +106,13 @@ impl Envelope {
         }
         let sections = Sections::read(root)?;
         let (mut disks, mut machines) = (Vec::new(), 0_usize);
+        let mut size = MachineSize::default();
         for machine in hardware::machines(root) {
             let drives = hardware::drives(machine)?;
-            machines = machines.saturating_add(usize::from(!drives.is_empty()));
+            if !drives.is_empty() {
+                machines = machines.saturating_add(1);
+                size = MachineSize::read(root, machine)?;
+            }
             for drive in drives {
                 disks.push(sections.drive(&drive)?);
                 cap::length("the number of disks", u64_of(disks.len()), MAX_DISKS)?;
@@ -117,7 +124,15 @@ impl Envelope {
             }
             cap::length("the number of disks", u64_of(disks.len()), MAX_DISKS)?;
         }
-        Ok(Self { machines, disks })
+        if machines > 1 {
+            // Whose a disk is, is not told.
+            size = MachineSize::default();
+        }
+        Ok(Self {
+            machines,
+            disks,
+            size,
+        })
     }
 }
 
@@ -262,9 +277,9 @@ fn is_raw(format: &str) -> bool {
     format == "http://en.wikipedia.org/wiki/Byte"
 }
 
-/// Bytes of a `capacity` in its unit: `byte * 2^30` (DSP0004, "Programmatic Units"), `byte`, or the
+/// Bytes of a number in its unit: `byte * 2^30` (DSP0004, "Programmatic Units"), `byte`, or the
 /// words of early versions.
-fn capacity(text: &str, units: &str) -> Option<u64> {
+pub(super) fn capacity(text: &str, units: &str) -> Option<u64> {
     let units = match units.trim() {
         "KiloBytes" => "byte * 2^10",
         "MegaBytes" => "byte * 2^20",
@@ -286,7 +301,7 @@ fn capacity(text: &str, units: &str) -> Option<u64> {
 }
 
 /// The elements of one name in all sections of another.
-fn elements<'a, 'd: 'a>(
+pub(super) fn elements<'a, 'd: 'a>(
     root: Node<'a, 'd>,
     section: &'static str,
     element: &'static str,

@@ -1,5 +1,5 @@
-//! The virtual hardware of an OVF descriptor: hard disks, in the order in which the machine has
-//! them.
+//! The virtual hardware of an OVF descriptor: its items, and of these the hard disks, in the order in
+//! which the machine has them.
 
 use super::envelope::{attribute, is};
 use super::error::Damage;
@@ -57,22 +57,7 @@ pub(super) fn machines<'a, 'd: 'a>(root: Node<'a, 'd>) -> impl Iterator<Item = N
 /// kind by their addresses, disks of a controller by theirs: the order of the names that the guest
 /// gave them. Disks without a controller come last.
 pub(super) fn drives(machine: Node) -> Result<Vec<Drive>, AnyDamage> {
-    // Sections after the first with items are for other hypervisors, with the same disks.
-    let sections = machine
-        .children()
-        .filter(|node| is(*node, "VirtualHardwareSection"));
-    let mut items = Vec::new();
-    for section in sections {
-        items = section.children().filter_map(Item::read).collect();
-        cap::length(
-            "the number of hardware items",
-            u64_of(items.len()),
-            MAX_ITEMS,
-        )?;
-        if items.iter().any(Item::is_hard_disk) {
-            break;
-        }
-    }
+    let items = items(machine)?;
     // The first item of an identifier, so that it is found at once.
     let mut by_id: BTreeMap<&str, &Item> = BTreeMap::new();
     let mut first_of_kind: BTreeMap<(&str, &str), u64> = BTreeMap::new();
@@ -108,12 +93,38 @@ pub(super) fn drives(machine: Node) -> Result<Vec<Drive>, AnyDamage> {
     Ok(drives.into_iter().map(Item::drive).collect())
 }
 
+/// The items of the machine's hardware.
+pub(super) fn items(machine: Node) -> Result<Vec<Item>, AnyDamage> {
+    // Sections after the first with items are for other hypervisors, with the same disks.
+    let sections = machine
+        .children()
+        .filter(|node| is(*node, "VirtualHardwareSection"));
+    let mut items = Vec::new();
+    for section in sections {
+        items = section.children().filter_map(Item::read).collect();
+        cap::length(
+            "the number of hardware items",
+            u64_of(items.len()),
+            MAX_ITEMS,
+        )?;
+        if items.iter().any(Item::is_hard_disk) {
+            break;
+        }
+    }
+    Ok(items)
+}
+
 /// An Item or StorageItem.
 #[derive(Debug, Default)]
-struct Item {
-    resource_type: String,
+pub(super) struct Item {
+    pub(super) resource_type: String,
     sub_type: String,
-    instance_id: String,
+    pub(super) instance_id: String,
+    /// The configurations that it is in; all, if it says none.
+    pub(super) configurations: Option<String>,
+    pub(super) virtual_quantity: String,
+    /// The unit of `VirtualQuantity` of what is no count.
+    pub(super) allocation_units: String,
     parent: Option<String>,
     address: Option<String>,
     address_on_parent: Option<String>,
@@ -130,7 +141,10 @@ impl Item {
         if attribute(node, "bound").is_some_and(|bound| bound != "normal") {
             return None;
         }
-        let mut item = Self::default();
+        let mut item = Self {
+            configurations: attribute(node, "configuration").map(str::to_owned),
+            ..Self::default()
+        };
         for child in node.children().filter(Node::is_element) {
             let text = child.text().unwrap_or_default().trim().to_owned();
             match child.tag_name().name() {
@@ -141,6 +155,8 @@ impl Item {
                 "Address" => item.address = Some(text),
                 "AddressOnParent" => item.address_on_parent = Some(text),
                 "HostResource" => item.host_resource = text,
+                "VirtualQuantity" => item.virtual_quantity = text,
+                "AllocationUnits" => item.allocation_units = text,
                 "ElementName" => item.element_name = text,
                 _ => {}
             }

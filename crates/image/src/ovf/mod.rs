@@ -14,11 +14,13 @@ mod manifest;
 mod package;
 mod pax;
 mod raw;
+mod size;
 
 pub(crate) use archive::{Archive, is_recognised as is_tar};
 pub(crate) use error::{Damage, Feature};
 pub(crate) use manifest::{Check, run as verify};
 pub(crate) use package::{Package, named};
+pub use size::MachineSize;
 
 use crate::Error;
 use crate::file::ImageFile;

@@ -183,11 +183,12 @@ impl Package {
     }
 
     fn open_disk(&self, disk: &Disk, options: &OpenOptions) -> Result<Image, Error> {
-        match &disk.backing {
-            Backing::Refused(feature) => Err(self.unsupported(feature.clone())),
-            Backing::Blank(size) => Ok(self.blank(disk, *size, options)),
-            Backing::File(file_ref) => self.open_file(disk, file_ref, options),
-        }
+        let image = match &disk.backing {
+            Backing::Refused(feature) => return Err(self.unsupported(feature.clone())),
+            Backing::Blank(size) => self.blank(disk, *size, options),
+            Backing::File(file_ref) => self.open_file(disk, file_ref, options)?,
+        };
+        Ok(image.with_machine_size(self.envelope.size))
     }
 
     fn blank(&self, disk: &Disk, size: u64, options: &OpenOptions) -> Image {

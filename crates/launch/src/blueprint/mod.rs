@@ -56,7 +56,7 @@ pub use launch::{Disposition, Launch, Wait};
 pub use licensing::{Licensing, OsType};
 pub use network::{Interface, Network, PrivateIpAction, PublicIp};
 pub use resolve::{Unresolved, boots_of};
-pub use source::{Context, SourceDisk, SourceFacts, SourceFirmware};
+pub use source::{Context, Hardware, SourceDisk, SourceFacts, SourceFirmware};
 pub use upload::Upload;
 
 use schemars::JsonSchema;

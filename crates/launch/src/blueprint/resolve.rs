@@ -26,7 +26,7 @@ pub enum Unresolved {
     /// The size of the source is not known.
     #[error(
         "instance.type: the disks do not tell the CPUs and the memory of the source; \
-         write {{minVcpu: …, minMemMiB: …}} or name a type"
+         write hardware: {{vcpus: …, memoryMib: …}} at the machine in the project file, or here a type"
     )]
     SourceSize,
     /// No type is large enough, or none has the firmware.

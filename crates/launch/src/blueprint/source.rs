@@ -1,6 +1,7 @@
 //! What is known about the source, which makes the check sharper.
 
 use crate::instances::{Architecture, Table};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
@@ -39,6 +40,52 @@ pub struct SourceFacts {
     pub memory_mib: Option<u64>,
     /// The fixed IPv4 addresses of its interfaces, in order.
     pub addresses: Vec<Ipv4Addr>,
+}
+
+/// How large the source is, as far as somebody tells.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Hardware {
+    /// Virtual CPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub vcpus: Option<u32>,
+    /// Memory in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 67108864))]
+    pub memory_mib: Option<u64>,
+}
+
+impl Hardware {
+    /// What this one tells, and what it does not as the other one does.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            vcpus: self.vcpus.or(other.vcpus),
+            memory_mib: self.memory_mib.or(other.memory_mib),
+        }
+    }
+
+    /// Whether nothing is told.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl SourceFacts {
+    /// How large it is.
+    pub fn hardware(&self) -> Hardware {
+        Hardware {
+            vcpus: self.vcpus,
+            memory_mib: self.memory_mib,
+        }
+    }
+
+    /// Says how large it is.
+    pub fn set_hardware(&mut self, hardware: Hardware) {
+        self.vcpus = hardware.vcpus;
+        self.memory_mib = hardware.memory_mib;
+    }
 }
 
 /// What boots the disks of the source.

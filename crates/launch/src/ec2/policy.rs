@@ -84,7 +84,8 @@ impl Use {
 ///
 /// What is made has to be made with our tag, and what is changed or removed has to bear it. Subnets,
 /// security groups, key pairs, placement groups and hosts can be used whichever they are: which ones
-/// a target may have is better limited by a policy of their owners.
+/// a target may have is better limited by a policy of their owners. The partition of ARNs is `*`, which
+/// is for all of them: validators refuse `aws*`.
 pub fn policy(uses: &[Use], grants: &Grants<'_>) -> Vec<Value> {
     let wanted: BTreeSet<Action> = uses.iter().flat_map(|one| one.actions()).copied().collect();
     let names = |of: &[Action]| -> Vec<&str> {
@@ -94,10 +95,10 @@ pub fn policy(uses: &[Use], grants: &Grants<'_>) -> Vec<Value> {
     let tagged = |key: &str| json!({"StringEquals": {key: tag::TOOL_VALUE}});
     let request_tag = format!("aws:RequestTag/{}", tag::TOOL);
     let resource_tag = format!("aws:ResourceTag/{}", tag::TOOL);
-    let arn = |name: &str| format!("arn:aws*:ec2:*:*:{name}");
+    let arn = |name: &str| format!("arn:*:ec2:*:*:{name}");
     // The ARNs of images and snapshots have no account.
-    let image = "arn:aws*:ec2:*::image/*".to_owned();
-    let snapshot = "arn:aws*:ec2:*::snapshot/*".to_owned();
+    let image = "arn:*:ec2:*::image/*".to_owned();
+    let snapshot = "arn:*:ec2:*::snapshot/*".to_owned();
     let own = [
         image.clone(),
         arn("instance/*"),
@@ -260,6 +261,12 @@ mod tests {
             let sid = statement["Sid"].as_str().unwrap();
             let is_open = open.contains(&sid);
             assert_eq!(statement["Condition"].is_null(), is_open, "{sid}");
+            for resource in strings(&statement["Resource"]) {
+                let granted = ["TargetPass", "TargetKey", "TargetKeyGrant"].contains(&sid);
+                let partition = if granted { "arn:aws:" } else { "arn:*:" };
+                let is_arn = resource.starts_with(partition) || sid == "TargetDescribe";
+                assert!(is_arn, "{sid}: {resource}");
+            }
             let wide = strings(&statement["Resource"]).contains(&"*".to_owned());
             assert_eq!(wide, sid == "TargetDescribe", "{sid}");
         }

@@ -42,13 +42,13 @@ impl Checker<'_> {
                 TYPE,
                 "copy-origin-unknown",
                 "the CPUs and the memory of the source are not known here",
-                "name a type, or write {minVcpu: 2, minMemMiB: 8192}",
+                "see that the source's OVF or `hardware` in the project file tells them, or name a type",
             ),
             Unresolved::SourceSize => self.error(
                 TYPE,
                 "copy-origin-unknown",
                 "the disks do not tell the CPUs and the memory of the source",
-                "name a type, or write {minVcpu: 2, minMemMiB: 8192}",
+                "give --vcpus and --memory, and the project file `hardware`; or name a type",
             ),
             why => self.error(
                 TYPE,
