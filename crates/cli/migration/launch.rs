@@ -105,8 +105,7 @@ impl Launch<'_> {
     /// Launches the machine, or goes on with a launch that was stopped.
     pub(crate) fn run(&self, notes: &mut Notes) -> Result<Outcome> {
         let Request { kind, place, .. } = *self.request;
-        let records = &self.migration.records;
-        let mut locked = records.lock(&self.machine.name, now())?;
+        let mut locked = self.migration.lock(&self.machine.name)?;
         if !locked.found {
             recover::record(self.migration, self.machine, &mut locked, self.terminal)?;
         }
@@ -136,8 +135,7 @@ impl Launch<'_> {
     pub(super) fn dry_run(&self) -> Result<()> {
         let plan = on_ec2::Plan::new(self)?;
         let name = &self.machine.name;
-        let record = self.migration.records.read(name)?;
-        let mut record = match record {
+        let mut record = match self.migration.record(name)? {
             Some(record) => record,
             None => {
                 let mut record = Record::new(self.project(), name, now());

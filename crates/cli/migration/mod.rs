@@ -24,8 +24,8 @@ use ::launch::blueprint::{self, Blueprint, BootMode};
 use ::launch::document::{self, Problems, Severity};
 use ::launch::instances::Table;
 use ::launch::project::{self, Machine, Project};
-use ::launch::record::Snapshot;
-use ::launch::records::Records;
+use ::launch::record::{Record, Snapshot};
+use ::launch::records::{Locked, Records};
 use ::launch::shard::Resolved;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -158,6 +158,40 @@ impl Migration {
     /// A path of the project file, from its directory.
     pub(crate) fn path(&self, path: &Path) -> PathBuf {
         self.dir.join(path)
+    }
+
+    /// What is known about a machine, without holding others off.
+    pub(crate) fn record(&self, machine: &str) -> Result<Option<Record>> {
+        let mut record = self.records.read(machine)?;
+        if let Some(record) = &mut record {
+            self.reach(record);
+        }
+        Ok(record)
+    }
+
+    /// Takes a machine for this process.
+    pub(crate) fn lock(&self, machine: &str) -> Result<Locked> {
+        let mut locked = self.records.lock(machine, now())?;
+        self.reach(&mut locked.record);
+        Ok(locked)
+    }
+
+    /// Names snapshots in a local store as they are named from here: the record may have been made
+    /// from another directory, or on a host that has the store elsewhere.
+    fn reach(&self, record: &mut Record) {
+        if self.home == EBS {
+            return;
+        }
+        let snapshots = record.snapshot.iter_mut().flat_map(|one| &mut one.disks);
+        let converted = record.converted.iter_mut();
+        let converted = converted.flat_map(|one| one.from.iter_mut().chain(&mut one.disks));
+        for disk in snapshots.chain(converted) {
+            if disk.starts_with("store:")
+                && let Some((_, id)) = disk.rsplit_once('#')
+            {
+                *disk = self.argument(id);
+            }
+        }
     }
 
     /// The directory of the local store that snapshots go to, if they do not go to EBS.

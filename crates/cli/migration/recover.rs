@@ -7,7 +7,7 @@ use ::launch::project::Machine;
 use ::launch::record::{Record, Snapshot};
 use ::launch::records::Locked;
 use anyhow::{Context, Result};
-use store::{Role, Store};
+use store::{Error, Role, Store};
 
 /// Fills the new record of a machine and keeps it, if anything was found.
 pub(crate) fn record(
@@ -33,7 +33,6 @@ pub(crate) fn into(
     terminal: &Terminal,
 ) -> Result<()> {
     match migration.store()? {
-        Some(dir) if !dir.is_dir() => {}
         Some(dir) => record.snapshot = in_store(&dir, migration, machine)?,
         None => {
             let project = &migration.project.metadata.name;
@@ -60,7 +59,11 @@ fn in_store(
     migration: &Migration,
     machine: &Machine,
 ) -> Result<Option<Snapshot>> {
-    let survey = Store::open(dir)?.survey()?;
+    let survey = match Store::open(dir) {
+        // Another job or shard may be making it just now.
+        Err(Error::NoStore(_)) => return Ok(None),
+        store => store?.survey()?,
+    };
     let (mut disks, mut at) = (Vec::new(), 0);
     for number in 1_usize.. {
         let latest = survey.latest(&machine.name, &number.to_string(), Role::Staging);

@@ -74,7 +74,7 @@ pub(crate) fn snapshot(
     terminal: &Terminal,
 ) -> Result<replicate::Report> {
     let name = &machine.name;
-    let mut locked = migration.records.lock(name, now())?;
+    let mut locked = migration.lock(name)?;
     if !locked.found {
         recover::record(migration, machine, &mut locked, terminal)?;
     }
@@ -103,7 +103,7 @@ pub(crate) fn convert(
     notes: &mut Notes,
     terminal: &Terminal,
 ) -> Result<Converted> {
-    let mut locked = migration.records.lock(&machine.name, now())?;
+    let mut locked = migration.lock(&machine.name)?;
     if !locked.found {
         recover::record(migration, machine, &mut locked, terminal)?;
     }
@@ -150,7 +150,7 @@ pub(crate) fn mark(
     to: State,
     terminal: &Terminal,
 ) -> Result<State> {
-    let mut locked = migration.records.lock(&machine.name, now())?;
+    let mut locked = migration.lock(&machine.name)?;
     if !locked.found {
         recover::record(migration, machine, &mut locked, terminal)?;
     }
