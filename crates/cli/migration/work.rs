@@ -4,18 +4,18 @@ use super::launch::{Launch, Outcome, Request, convert_latest};
 use super::{Migration, now, on_ec2, recover};
 use crate::args::ReplicateArgs;
 use crate::commands::replicate;
-use crate::exit;
+use crate::exit::{self, Several};
 use crate::record::Notes;
 use crate::terminal::Terminal;
 use ::launch::lifecycle::State;
 use ::launch::project::Machine;
 use ::launch::record::Converted;
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 /// Does `work` for each machine, so many at a time. One that fails does not keep the others from going
-/// on; the first failure is the result, and the others are said.
+/// on; where several do, they are said, and their sum is the result.
 pub(crate) fn each(
     machines: &[&Machine],
     jobs: u16,
@@ -49,20 +49,14 @@ pub(crate) fn each(
         }
     });
     terminal.interrupt.check()?;
-    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let several = failed.len();
-    let mut failed = failed.into_iter();
-    let Some(first) = failed.next() else {
-        return Ok(());
-    };
-    if several == 1 {
-        return Err(first);
+    let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if failed.len() <= 1 {
+        return failed.pop().map_or(Ok(()), Err);
     }
-    exit::report(&first, terminal);
-    for error in failed {
-        exit::report(&error, terminal);
+    for error in &failed {
+        exit::report(error, terminal);
     }
-    Err(anyhow!("{several} of {} machines failed", machines.len()))
+    Err(Several::new(&failed, machines.len()).into())
 }
 
 /// Takes a snapshot of a machine, and keeps that it is there.
