@@ -80,7 +80,7 @@ pub(crate) struct TestArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     /// Launch in QEMU on this host instead of on EC2
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long, conflicts_with_all = ["dry_run", "lift_protection"])]
     pub(crate) local: bool,
     #[command(flatten)]
     pub(crate) hardware: LocalArgs,
@@ -138,11 +138,27 @@ pub(crate) enum MarkedState {
 #[derive(Args, Debug)]
 pub(crate) struct GcArgs {
     #[command(flatten)]
-    pub(crate) project: ProjectArgs,
+    pub(crate) aws: AwsArgs,
     /// Remove what is listed
+    /// The file that names the machines
+    #[arg(long, value_name = "FILE", default_value = "rehost.yaml", value_hint = ValueHint::FilePath)]
+    pub(crate) project: PathBuf,
     #[arg(long)]
     pub(crate) remove: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl GcArgs {
+    /// As the commands take it that work on machines: all of them, for what belongs to nobody is not
+    /// divided.
+    pub(crate) fn whole_project(&self) -> ProjectArgs {
+        ProjectArgs {
+            project: self.project.clone(),
+            shard: None,
+            jobs: 1,
+            aws: self.aws.clone(),
+        }
+    }
 }

@@ -9,7 +9,7 @@ use anyhow::Result;
 use std::process::ExitCode;
 
 pub(super) fn run(args: &GcArgs, terminal: &Terminal) -> Result<ExitCode> {
-    let migration = Migration::open(&args.project)?;
+    let migration = Migration::open(&args.whole_project())?;
     let found = strays::find(&migration, terminal)?;
     let list = found.list();
     if args.remove {
