@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use launch::lifecycle::Kind;
 use launch::project::Machine;
 use launch::record::Place;
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
@@ -94,14 +95,13 @@ fn tell(outcome: &Outcome, terminal: &Terminal) {
         "{machine}: the {kind} target {verdict}: {}",
         output::printable(because)
     );
-    eprintln!("{}", terminal.paint_err(colour, &text));
+    // In one piece: others may have something to say at the same time.
+    let mut text = terminal.paint_err(colour, &text) + "\n";
     for finding in &outcome.findings {
-        eprintln!("  {}", output::printable(finding));
+        let _ = writeln!(text, "{machine}:   {}", output::printable(finding));
     }
-    if let Some(console) = &outcome.console {
-        for line in console.lines() {
-            eprintln!("  | {}", output::printable(line));
-        }
+    for line in outcome.console.iter().flat_map(|console| console.lines()) {
+        let _ = writeln!(text, "{machine}:   | {}", output::printable(line));
     }
 }
 
@@ -112,6 +112,7 @@ fn render(outcomes: &[Outcome], json: bool) -> Result<()> {
     }
     let targets = outcomes
         .iter()
+    eprint!("{text}");
         .filter_map(|outcome| outcome.target.as_ref());
     let names = targets.flat_map(|target| match &target.instance {
         Some(instance) => vec![instance.clone()],
