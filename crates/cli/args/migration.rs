@@ -73,6 +73,9 @@ pub(crate) struct TargetArgs {
     /// Also remove an earlier target that is protected from termination
     #[arg(long)]
     pub(crate) lift_protection: bool,
+    /// Know these instance types: what `aws ec2 describe-instance-types` printed
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) instance_types: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -137,12 +140,12 @@ pub(crate) enum MarkedState {
 
 #[derive(Args, Debug)]
 pub(crate) struct GcArgs {
-    #[command(flatten)]
-    pub(crate) aws: AwsArgs,
-    /// Remove what is listed
     /// The file that names the machines
     #[arg(long, value_name = "FILE", default_value = "rehost.yaml", value_hint = ValueHint::FilePath)]
     pub(crate) project: PathBuf,
+    #[command(flatten)]
+    pub(crate) aws: AwsArgs,
+    /// Remove what is listed
     #[arg(long)]
     pub(crate) remove: bool,
     /// Print JSON

@@ -21,8 +21,9 @@ pub(super) fn test(args: &TestArgs, terminal: &Terminal) -> Result<ExitCode> {
         untested: false,
         args: args.target.clone(),
         hardware: Some(args.hardware.clone()),
+        at_once: 1,
     };
-    run(&request, terminal)
+    run(request, terminal)
 }
 
 pub(super) fn cutover(args: &CutoverArgs, terminal: &Terminal) -> Result<ExitCode> {
@@ -32,14 +33,22 @@ pub(super) fn cutover(args: &CutoverArgs, terminal: &Terminal) -> Result<ExitCod
         untested: args.untested,
         args: args.target.clone(),
         hardware: None,
+        at_once: 1,
     };
-    run(&request, terminal)
+    run(request, terminal)
 }
 
-fn run(request: &Request, terminal: &Terminal) -> Result<ExitCode> {
+fn run(mut request: Request, terminal: &Terminal) -> Result<ExitCode> {
+    let migration = Migration::open(&request.args.project)?;
+    let machines = migration.machines(&request.args.machines)?;
+    let all = u16::try_from(machines.len()).unwrap_or(u16::MAX);
+    request.at_once = request.args.project.jobs.min(all).max(1);
+    let request = &request;
     let args = &request.args;
-    let migration = Migration::open(&args.project)?;
-    let machines = migration.machines(&args.machines)?;
+    if request.place == Place::Ec2 {
+        // Targets here reach nobody, so that none has an address that another one wants.
+        migration.check_blueprints()?;
+    }
     if let Some(hardware) = &request.hardware
         && machines.len() > 1
         && (hardware.console.is_some() || hardware.screenshot.is_some())
@@ -103,6 +112,7 @@ fn tell(outcome: &Outcome, terminal: &Terminal) {
     for line in outcome.console.iter().flat_map(|console| console.lines()) {
         let _ = writeln!(text, "{machine}:   | {}", output::printable(line));
     }
+    eprint!("{text}");
 }
 
 /// stdout gets the names of what runs, one a line; people read stderr.
@@ -112,7 +122,6 @@ fn render(outcomes: &[Outcome], json: bool) -> Result<()> {
     }
     let targets = outcomes
         .iter()
-    eprint!("{text}");
         .filter_map(|outcome| outcome.target.as_ref());
     let names = targets.flat_map(|target| match &target.instance {
         Some(instance) => vec![instance.clone()],

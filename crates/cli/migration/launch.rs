@@ -6,6 +6,7 @@
 
 use super::{Migration, conversions, locally, now, on_ec2, recover};
 use crate::args::{LocalArgs, TargetArgs};
+use crate::blueprint;
 use crate::commands::{convert, replicate};
 use crate::record::Notes;
 use crate::terminal::Terminal;
@@ -26,6 +27,8 @@ pub(crate) struct Request {
     pub(crate) args: TargetArgs,
     /// What a local target runs on.
     pub(crate) hardware: Option<LocalArgs>,
+    /// How many targets may run on this host at a time.
+    pub(crate) at_once: u16,
 }
 
 /// What became of a launch.
@@ -113,7 +116,11 @@ impl Launch<'_> {
         // Whatever can be known to be wrong is, before the earlier target is gone.
         let plan = match place {
             Place::Ec2 => Some(on_ec2::Plan::new(self)?),
-            Place::Local => None,
+            Place::Local => {
+                let types = blueprint::types(self.request.args.instance_types.as_deref())?;
+                self.migration.target_of(self.machine, &types)?;
+                None
+            }
         };
         // What was begun with other disks or another blueprint is given up. Where the record was lost
         // EC2 may remember more numbers than its tags tell.

@@ -4,8 +4,8 @@
 
 use super::launch::{Arrived, Launch};
 use super::{Migration, now};
-use crate::ebs;
 use crate::terminal::Terminal;
+use crate::{blueprint, ebs};
 use ::launch::blueprint::Blueprint;
 use ::launch::ec2::{
     Ec2, Error as Ec2Error, Event, Level, Limits, NewTarget, RemoveOptions, Resource, TargetDisk,
@@ -16,6 +16,7 @@ use ::launch::lifecycle::{Kind, State};
 use ::launch::project::Machine;
 use ::launch::record::{Converted, Launched, Place, Record, Running, Target};
 use anyhow::{Context, Result, bail};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// What a launch on EC2 needs besides the disks, all of it read and checked.
@@ -23,7 +24,7 @@ use std::collections::BTreeSet;
 pub(crate) struct Plan {
     ec2: Ec2,
     blueprint: Blueprint,
-    types: &'static Table,
+    types: Cow<'static, Table>,
 }
 
 /// Something that belongs to no launch.
@@ -42,21 +43,24 @@ impl Plan {
     pub(crate) fn new(launch: &Launch<'_>) -> Result<Self> {
         let (migration, machine) = (launch.migration, launch.machine);
         if migration.store()?.is_some() {
+            let instead = match launch.request.kind {
+                Kind::Test => "; `rehost test --local` needs no EC2",
+                Kind::Cutover => "",
+            };
             bail!(
-                "the project's snapshots are in {}, and EC2 launches from EBS: write `store: ebs:`, or \
-                 give --local",
+                "the project's snapshots are in {}, and EC2 launches from EBS: write `store: ebs:` in \
+                 the project file{instead}",
                 migration.home
             );
         }
-        let Some(path) = migration.blueprint(machine) else {
+        let types = blueprint::types(launch.request.args.instance_types.as_deref())?;
+        let Some(blueprint) = migration.target_of(machine, &types)? else {
             bail!(
                 "{} has no blueprint; `rehost blueprint new` drafts one, and `blueprint: FILE` in the \
                  project file names it",
                 machine.name
             );
         };
-        let types = Table::built_in();
-        let blueprint = super::blueprint_of(&path, launch.project(), &machine.name, types)?;
         Ok(Self {
             ec2: connect(migration)?,
             blueprint,
@@ -172,7 +176,7 @@ impl Plan {
             launch: running.launch,
             blueprint: &self.blueprint,
             source: &converted.source,
-            types: self.types,
+            types: &self.types,
             disks,
         }
     }

@@ -2,6 +2,7 @@
 
 mod cycle;
 mod killed;
+mod locally;
 mod records;
 mod status;
 

@@ -56,3 +56,23 @@ fn all_that_is_wrong_with_a_project_file_is_told_at_once() {
         unknown.stderr
     );
 }
+
+#[test]
+fn two_machines_with_one_address_are_refused_before_anything_is_launched() {
+    let site = Site::new();
+    let blueprint = std::fs::read_to_string(site.aws.path("db1.yaml")).unwrap();
+    site.write("db1.yaml", &blueprint.replace(super::DB, super::WEB));
+    for command in [&["test"][..], &["test", "web1"], &["cutover", "--untested"]] {
+        let said = site.run(command).failed(1);
+        let place = "db1.yaml:8:18: network.interfaces[0].privateIps[0]";
+        assert!(said.contains(place), "{said}");
+        assert!(said.contains("web1 has 10.0.1.50 already"), "{said}");
+    }
+    assert!(
+        site.aws
+            .fake
+            .counters()
+            .iter()
+            .all(|(_, one)| one.requests == 0)
+    );
+}
