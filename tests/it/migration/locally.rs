@@ -189,6 +189,25 @@ fn options_that_would_do_nothing_are_refused() {
 }
 
 #[test]
+fn machines_without_a_report_are_missing_from_the_fleet() {
+    let desk = Desk::new();
+    desk.test(&["--report", "reports", "web1"]).ok();
+    desk.run(&["fleet", "report", "reports"]).ok();
+    let all = ["fleet", "report", "reports", "--project", "rehost.yaml"];
+    let ran = desk.run(&all).ended(6);
+    let missing = ran.lines().find(|line| line.starts_with("db1"));
+    assert!(
+        missing.is_some_and(|line| line.contains("MISSING")),
+        "{ran}"
+    );
+    // Not one task of the fleet wrote anything.
+    fs::create_dir(desk.path("none")).unwrap();
+    let ran = desk.run(&["fleet", "report", "none", "--project", "rehost.yaml"]);
+    assert!(ran.ended(6).contains("2 missing"));
+    desk.run(&["fleet", "report", "none"]).failed(1);
+}
+
+#[test]
 fn a_damaged_record_does_not_hide_the_other_machines() {
     let desk = Desk::new();
     desk.run(&["replicate", "--project", "rehost.yaml"]).ok();
