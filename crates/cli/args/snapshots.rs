@@ -176,12 +176,21 @@ pub(crate) struct DiffArgs {
 /// What IAM has to allow.
 #[derive(Args, Debug)]
 pub(crate) struct IamPolicyArgs {
-    /// What is done with EBS [default: all of it]
+    /// What is done [default: all that is done with snapshots, and no targets]
     #[arg(value_enum, value_name = "COMMAND")]
     commands: Vec<PolicyFor>,
     /// The key that snapshots are encrypted with, by its full ARN
     #[arg(long, value_name = "ARN")]
     pub(crate) kms_key: Option<String>,
+    /// The role in the targets' instance profile, by its full ARN
+    #[arg(long, value_name = "ARN")]
+    pub(crate) role: Option<String>,
+    /// A network interface that a blueprint names (`eniId`)
+    #[arg(long, value_name = "ID")]
+    pub(crate) interface: Vec<String>,
+    /// An Elastic IP address that a blueprint names (`eipAllocationId`)
+    #[arg(long, value_name = "ID")]
+    pub(crate) address: Vec<String>,
 }
 
 /// Commands by what they ask of AWS.
@@ -199,12 +208,27 @@ pub(crate) enum PolicyFor {
     Diff,
     /// snapshots list, show, rm and gc
     Snapshots,
+    /// test, --dry-run and mark too
+    Test,
+    /// cutover, --dry-run and mark too
+    Cutover,
+    /// status of a project
+    Status,
+    /// gc of a project
+    Gc,
 }
 
 impl IamPolicyArgs {
     pub(crate) fn commands(&self) -> &[PolicyFor] {
         if self.commands.is_empty() {
-            PolicyFor::value_variants()
+            &[
+                PolicyFor::Replicate,
+                PolicyFor::Convert,
+                PolicyFor::Copy,
+                PolicyFor::Read,
+                PolicyFor::Diff,
+                PolicyFor::Snapshots,
+            ]
         } else {
             &self.commands
         }

@@ -170,6 +170,11 @@ pub(crate) fn policy(commands: &[PolicyFor], kms_key: Option<&str>) -> Result<se
             // Without the index of the parent, that one is read.
             PolicyFor::Replicate => &[Use::Write, Use::List, Use::Read, Use::Remove][..],
             PolicyFor::Convert => &[Use::Write, Use::List, Use::Read, Use::Remove],
+            PolicyFor::Test | PolicyFor::Cutover => {
+                &[Use::Write, Use::List, Use::Read, Use::Remove]
+            }
+            PolicyFor::Status => &[Use::List, Use::Read],
+            PolicyFor::Gc => &[Use::List, Use::Remove],
             PolicyFor::Copy => &[Use::Write, Use::List, Use::Read, Use::Remove],
             PolicyFor::Read => &[Use::Read],
             PolicyFor::Diff => &[Use::Diff, Use::Read],

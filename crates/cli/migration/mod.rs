@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(crate) use launch::{Outcome, Request};
+pub(crate) use on_ec2::policy;
 pub(crate) use status::{Behind, Status, of as status};
 pub(crate) use work::{convert, dry_run, each, launch, mark, snapshot};
 

@@ -2,6 +2,7 @@
 
 use super::Migration;
 use super::launch::{Arrived, Launch};
+use crate::args::IamPolicyArgs;
 use crate::terminal::Terminal;
 use ::launch::lifecycle::State;
 use ::launch::project::Machine;
@@ -38,6 +39,11 @@ impl Plan {
     pub(crate) fn dry_run(&self, _: &Launch<'_>, _: &Running, _: &Converted) -> Result<()> {
         match *self {}
     }
+}
+
+/// What is allowed for snapshots cannot be told either, and says why.
+pub(crate) fn policy(_: &IamPolicyArgs) -> Vec<serde_json::Value> {
+    Vec::new()
 }
 
 pub(crate) fn recover(_: &Migration, _: &Machine, _: &mut Record, _: &Terminal) -> Result<()> {

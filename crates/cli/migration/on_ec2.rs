@@ -4,12 +4,13 @@
 
 use super::launch::{Arrived, Launch};
 use super::{Migration, now};
+use crate::args::{IamPolicyArgs, PolicyFor};
 use crate::terminal::Terminal;
 use crate::{blueprint, ebs};
 use ::launch::blueprint::Blueprint;
 use ::launch::ec2::{
-    Ec2, Error as Ec2Error, Event, Level, Limits, NewTarget, RemoveOptions, Resource, TargetDisk,
-    Thing, tag,
+    Ec2, Error as Ec2Error, Event, Grants, Level, Limits, NewTarget, RemoveOptions, Resource,
+    TargetDisk, Thing, Use, tag,
 };
 use ::launch::instances::Table;
 use ::launch::lifecycle::{Kind, State};
@@ -247,6 +248,35 @@ fn record_of(target: ::launch::ec2::Target) -> Target {
             .chain(target.public_ip)
             .collect(),
     }
+}
+
+/// Statements of IAM that allow what commands do with targets.
+pub(crate) fn policy(args: &IamPolicyArgs) -> Vec<serde_json::Value> {
+    let uses = args.commands().iter().flat_map(|command| match command {
+        PolicyFor::Test | PolicyFor::Cutover => {
+            &[Use::Launch, Use::Find, Use::Remove, Use::Check][..]
+        }
+        PolicyFor::Status => &[Use::Find],
+        PolicyFor::Gc => &[Use::Find, Use::Remove],
+        PolicyFor::Replicate
+        | PolicyFor::Convert
+        | PolicyFor::Copy
+        | PolicyFor::Read
+        | PolicyFor::Diff
+        | PolicyFor::Snapshots => &[],
+    });
+    let uses: Vec<Use> = uses.copied().collect();
+    let grants = Grants {
+        role: args.role.as_deref(),
+        kms_key: args.kms_key.as_deref(),
+        interfaces: &args
+            .interface
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>(),
+        addresses: &args.address.iter().map(String::as_str).collect::<Vec<_>>(),
+    };
+    ::launch::ec2::policy(&uses, &grants)
 }
 
 /// Fills a new record with what the tags tell of targets.

@@ -76,3 +76,32 @@ fn two_machines_with_one_address_are_refused_before_anything_is_launched() {
             .all(|(_, one)| one.requests == 0)
     );
 }
+
+/// Every call that commands about targets make is in the policy that is printed for them.
+#[test]
+fn commands_about_targets_ask_for_what_their_policy_allows() {
+    let site = Site::new();
+    let check = |command: &str, runs: &[&[&str]]| {
+        site.aws.fake.clear_log();
+        for run in runs {
+            site.run(run).ok();
+        }
+        let policy = site.run(&["iam-policy", command]).ok();
+        for (action, counter) in site.aws.fake.counters() {
+            let name = format!(":{action:?}\"");
+            assert!(
+                counter.requests == 0 || policy.contains(&name),
+                "{command} asks for {action:?}"
+            );
+        }
+    };
+    check("test", &[&["test", "web1"], &["test", "web1", "--dry-run"]]);
+    check("status", &[&["status"]]);
+    check("cutover", &[&["cutover", "web1"]]);
+    check("gc", &[&["gc"], &["gc", "--remove"]]);
+    let role = "arn:aws:iam::111122223333:role/web";
+    let policy = site.run(&["iam-policy", "test", "--role", role]).json();
+    let statements = policy["Statement"].as_array().unwrap();
+    let pass = statements.iter().find(|one| one["Sid"] == "TargetPass");
+    assert_eq!(pass.unwrap()["Resource"][0], role);
+}
