@@ -61,7 +61,10 @@ Examples:
   rehost replicate web1.vmdk --to store:/srv/rehost     keep what changed since the last time
   rehost replicate web1.vmdk --to ebs:   the same, as snapshots in Amazon EBS
   rehost convert ebs:snap-0123456789abcdef0 -o ebs:     convert one of them there
-  rehost launch --local web1.raw         boot a converted machine in QEMU, and see whether it comes up
+  rehost launch --local web1.raw         does the converted machine boot? in QEMU, on this host
+  rehost test --local web1               the same for a machine of rehost.yaml, from its disks on
+  rehost test web1                       launch it on EC2, to look at it; `rehost cutover web1` for good
+  rehost status                          how far the machines of rehost.yaml are
   rehost report web1.json -o web1.html   a page of what `convert --report web1.json` did
 
 Exit status:
@@ -74,9 +77,10 @@ Exit status:
        copy was made, but not all of the source could be read; `snapshots fsck`: the store is
        damaged
     5  the guest cannot be converted as asked; nothing was written
-    6  `launch`, `test`, `cutover`: the target did not come up; `fleet report`: a machine failed, or
-       a run failed before any machine
+    6  `launch`, `test`, `cutover`: the target did not come up; `fleet report`: a machine failed or
+       is missing, or a run failed before any machine
   130  interrupted; nothing was published
+  Where several machines fail: 1 if one of them may go well the next time, else the highest
 
 Environment:
   REHOST_STORE        the store that `convert` without -o writes to [rehost-store]
@@ -193,7 +197,7 @@ pub(crate) enum Command {
     /// For each machine the target launched before is removed, a snapshot of the disks is taken and
     /// converted, and the target that the blueprint describes is launched: on EC2, or with --local in
     /// QEMU on this host. A launch that was stopped goes on where it was with the same command. The
-    /// ids of the instances are printed.
+    /// ids of the instances are printed; with --local the directories of volumes that --keep keeps.
     #[command(
         after_help = "Examples:\n  rehost test web1\n  rehost test --no-snapshot --jobs 8\n  rehost test --local web1 && echo it boots\n  rehost test --shard auto --report reports/\n\nExit status: 6 if a target did not come up, others as for every command."
     )]
@@ -203,7 +207,7 @@ pub(crate) enum Command {
     /// As `test`, for machines of which a test came up. Stop the source first, so that the last
     /// snapshot has all of it. After a cutover no launch touches the machine until `rehost mark ready`.
     #[command(
-        after_help = "Examples:\n  rehost cutover web1\n  rehost cutover --dry-run\n  rehost cutover --untested --report reports/ web1"
+        after_help = "Examples:\n  rehost cutover web1\n  rehost cutover --dry-run\n  rehost cutover --untested --report reports/ web1\n\nExit status: 6 if a target did not come up, others as for every command."
     )]
     Cutover(CutoverArgs),
     /// Say by hand where machines are
@@ -233,11 +237,11 @@ pub(crate) enum Command {
     Fleet(FleetCommand),
     /// Print the least that IAM has to allow for snapshots in EBS and targets on EC2
     ///
-    /// Making, changing and removing is allowed for what has rehost's own tag, and nothing else. Snapshots
-    /// that others made can be read by adding their ARNs to the statement `Read`; network interfaces and
-    /// Elastic IP addresses that blueprints name need statements of their own.
+    /// Making, filling and removing is allowed for snapshots that have rehost's own tag, and nothing
+    /// else. Snapshots that others made can be read by adding their ARNs to the statement `Read`.
+    /// Statements about targets have names that begin with `Target`.
     #[command(
-        after_help = "Examples:\n  rehost iam-policy > policy.json\n  rehost iam-policy replicate --kms-key arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab\n  rehost iam-policy test status gc --role arn:aws:iam::111122223333:role/web\n  aws iam create-policy --policy-name rehost --policy-document \"$(rehost iam-policy replicate convert)\""
+        after_help = "Examples:\n  rehost iam-policy > policy.json\n  rehost iam-policy replicate convert test cutover --role arn:aws:iam::111122223333:role/web\n  rehost iam-policy replicate --kms-key arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab\n  aws iam create-policy --policy-name rehost --policy-document \"$(rehost iam-policy replicate convert)\""
     )]
     IamPolicy(IamPolicyArgs),
     /// List the conversion rules

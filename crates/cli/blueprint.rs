@@ -5,6 +5,8 @@ use crate::locator::{Destination, Source};
 use anyhow::{Context as _, Result, anyhow, bail};
 use launch::blueprint::{Blueprint, Context};
 use launch::document::{self, Document, Problems, Severity};
+use launch::instances::Table;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +33,14 @@ pub(crate) fn load(path: &Path) -> Result<Loaded> {
     Ok(Loaded {
         images: images(path, document.value()),
         blueprint: document.into_value(),
+    })
+}
+
+/// The instance types that are meant: the built-in ones, or those of a file.
+pub(crate) fn types(file: Option<&Path>) -> Result<Cow<'static, Table>> {
+    Ok(match file {
+        None => Cow::Borrowed(Table::built_in()),
+        Some(path) => Cow::Owned(Table::read(path)?),
     })
 }
 

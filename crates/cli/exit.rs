@@ -60,6 +60,9 @@ fn status(error: &Error) -> u8 {
                 _ => {}
             }
         }
+        if let Some(several) = cause.downcast_ref::<Several>() {
+            return several.status;
+        }
         if cause.downcast_ref::<Unconvertible>().is_some() {
             return GUEST;
         }
@@ -176,6 +179,50 @@ impl std::fmt::Display for Absent {
 
 impl std::error::Error for Absent {}
 
+/// Several machines failed, which were reported one by one.
+#[derive(Debug)]
+pub(crate) struct Several {
+    failed: usize,
+    of: usize,
+    status: u8,
+    may_pass: bool,
+}
+
+impl Several {
+    /// Sums up failures. What may be different the next time decides, for it is worth a retry; else
+    /// the highest status does.
+    pub(crate) fn new(failed: &[Error], of: usize) -> Self {
+        let statuses = || failed.iter().map(status);
+        let retry = statuses().any(|status| status == FAILED);
+        Self {
+            failed: failed.len(),
+            of,
+            may_pass: failed.iter().all(ebs::may_pass),
+            status: if retry {
+                FAILED
+            } else {
+                statuses().max().unwrap_or(FAILED)
+            },
+        }
+    }
+}
+
+/// Whether what failed may go well a moment later, with nothing changed here.
+pub(crate) fn may_pass(error: &Error) -> bool {
+    match error.downcast_ref::<Several>() {
+        Some(several) => several.may_pass,
+        None => ebs::may_pass(error),
+    }
+}
+
+impl std::fmt::Display for Several {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} machines failed", self.failed, self.of)
+    }
+}
+
+impl std::error::Error for Several {}
+
 /// The guest is not one that can be converted as asked.
 #[derive(Debug)]
 pub(crate) struct Unconvertible(pub(crate) String);
@@ -244,6 +291,20 @@ mod tests {
             assert_eq!(status(&error), expected, "{error}");
             let wrapped = Err::<(), _>(error).context("more").unwrap_err();
             assert_eq!(status(&wrapped), expected, "{wrapped}");
+        }
+    }
+
+    #[test]
+    fn of_several_failures_one_that_may_pass_decides() {
+        let absent = || Error::new(Absent("a panic".to_owned())).context("web1 failed");
+        let guest = || Error::new(Unconvertible("no".to_owned()));
+        for (failed, expected) in [
+            (vec![absent(), absent()], NOT_UP),
+            (vec![guest(), absent()], NOT_UP),
+            (vec![absent(), Error::msg("no room"), guest()], FAILED),
+        ] {
+            let several = Several::new(&failed, 7);
+            assert_eq!(status(&Error::new(several)), expected, "{failed:?}");
         }
     }
 

@@ -105,7 +105,8 @@ impl Colour {
 
 fn start_log(verbose: u8) {
     let level = match verbose {
-        0 => "warn",
+        // What fails comes back as an error with its reasons; on the way the SDK warns of every try.
+        0 => "warn,aws_config=error",
         1 => "debug",
         _ => "trace",
     };

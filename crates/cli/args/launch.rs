@@ -15,7 +15,7 @@ pub(crate) struct LaunchArgs {
     /// Launch on this machine, in QEMU
     #[arg(long, required = true)]
     pub(crate) local: bool,
-    /// Take the machine's name and firmware from this YAML file
+    /// Take the machine's name, firmware, memory and CPUs from this blueprint (YAML or JSON)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) blueprint: Option<PathBuf>,
     #[command(flatten)]
@@ -33,40 +33,43 @@ const HEADING: &str = "Local target";
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LocalArgs {
     /// The instruction set; auto: what the guest's programs are made for, else x86_64
-    #[arg(long, value_enum, default_value_t = ArchArg::Auto, help_heading = HEADING)]
+    #[arg(long, value_enum, default_value_t = ArchArg::Auto, requires = "local", help_heading = HEADING)]
     pub(crate) arch: ArchArg,
     /// What starts the boot loader; auto: what the blueprint says, else what the disks boot with
-    #[arg(long, value_enum, default_value_t = FirmwareArg::Auto, help_heading = HEADING)]
+    #[arg(long, value_enum, default_value_t = FirmwareArg::Auto, requires = "local", help_heading = HEADING)]
     pub(crate) firmware: FirmwareArg,
-    /// Memory, as 512M or 4G; at most three quarters of what the host has free
-    #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = size::parse_mib, help_heading = HEADING)]
-    pub(crate) memory: u32,
-    /// CPUs, at most those of the host
-    #[arg(long, value_name = "N", default_value = "2", help_heading = HEADING)]
-    pub(crate) cpus: NonZeroU32,
+    /// Memory, as 512M or 4G [default: that of the blueprint's instance type, else 2G]
+    ///
+    /// At most three quarters of what the host has free are given.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse_mib, requires = "local", help_heading = HEADING)]
+    pub(crate) memory: Option<u32>,
+    /// CPUs [default: those of the blueprint's instance type, else 2]; at most those of the host
+    #[arg(long, value_name = "N", requires = "local", help_heading = HEADING)]
+    pub(crate) cpus: Option<NonZeroU32>,
     /// The network interface, which stands for EC2's; nobody is reached through it
-    #[arg(long, value_enum, default_value_t = NicArg::Virtio, help_heading = HEADING)]
+    #[arg(long, value_enum, default_value_t = NicArg::Virtio, requires = "local", help_heading = HEADING)]
     pub(crate) nic: NicArg,
     /// What runs the target; auto: KVM if the target's kernel runs on it, else emulation
-    #[arg(long, value_enum, default_value_t = AccelArg::Auto, help_heading = HEADING)]
+    #[arg(long, value_enum, default_value_t = AccelArg::Auto, requires = "local", help_heading = HEADING)]
     pub(crate) accel: AccelArg,
     /// How long the target may take [default: 5m, under emulation 20m, and less if it does nothing]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = HEADING)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "local", help_heading = HEADING)]
     pub(crate) timeout: Option<Duration>,
     /// Wait for this text on the console, and for nothing else, to call the target up
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new(), help_heading = HEADING)]
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new(), requires = "local", help_heading = HEADING)]
     pub(crate) marker: Option<String>,
-    /// Write what the serial console says to FILE [default: MACHINE.console.log]
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = HEADING)]
+    /// Write what the serial console says to FILE [default: MACHINE.console.log; of `test`:
+    /// targets/MACHINE/console.log in the project's state]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "local", help_heading = HEADING)]
     pub(crate) console: Option<PathBuf>,
-    /// Write the screen of a target that does not come up to FILE [default: MACHINE.screen.png]
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = HEADING)]
+    /// Write the screen of a target that does not come up to FILE [default: beside the console's log]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "local", help_heading = HEADING)]
     pub(crate) screenshot: Option<PathBuf>,
     /// Keep the volumes of the target in DIR, with all that it wrote; replaces the target kept there
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = HEADING)]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, requires = "local", help_heading = HEADING)]
     pub(crate) keep: Option<PathBuf>,
     /// The QEMU to use [default: qemu-system-x86_64 or qemu-system-aarch64]
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::ExecutablePath, help_heading = HEADING)]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::ExecutablePath, requires = "local", help_heading = HEADING)]
     pub(crate) qemu: Option<PathBuf>,
 }
 

@@ -73,6 +73,9 @@ pub(crate) struct TargetArgs {
     /// Also remove an earlier target that is protected from termination
     #[arg(long)]
     pub(crate) lift_protection: bool,
+    /// Know these instance types: what `aws ec2 describe-instance-types` printed
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) instance_types: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -80,7 +83,7 @@ pub(crate) struct TestArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     /// Launch in QEMU on this host instead of on EC2
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long, conflicts_with_all = ["dry_run", "lift_protection"])]
     pub(crate) local: bool,
     #[command(flatten)]
     pub(crate) hardware: LocalArgs,
@@ -137,12 +140,28 @@ pub(crate) enum MarkedState {
 
 #[derive(Args, Debug)]
 pub(crate) struct GcArgs {
+    /// The file that names the machines
+    #[arg(long, value_name = "FILE", default_value = "rehost.yaml", value_hint = ValueHint::FilePath)]
+    pub(crate) project: PathBuf,
     #[command(flatten)]
-    pub(crate) project: ProjectArgs,
+    pub(crate) aws: AwsArgs,
     /// Remove what is listed
     #[arg(long)]
     pub(crate) remove: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl GcArgs {
+    /// As the commands take it that work on machines: all of them, for what belongs to nobody is not
+    /// divided.
+    pub(crate) fn whole_project(&self) -> ProjectArgs {
+        ProjectArgs {
+            project: self.project.clone(),
+            shard: None,
+            jobs: 1,
+            aws: self.aws.clone(),
+        }
+    }
 }

@@ -20,7 +20,7 @@ pub(crate) enum FleetCommand {
     /// A machine may be in several reports, when a task was run again: of each command the newest
     /// attempt that went well counts, else the newest; the others are listed.
     #[command(
-        after_help = "Examples:\n  rehost fleet report reports/\n  rehost fleet report reports/ -o fleet.html\n  rehost fleet report --json shard-*.json | jq -r '.machines[] | select(.status != \"ok\").name'\n\nExit status: 0 everything went well, 6 a machine failed, or a run failed before any machine; others\nas for every command."
+        after_help = "Examples:\n  rehost fleet report reports/\n  rehost fleet report reports/ -o fleet.html\n  rehost fleet report reports/test --project rehost.yaml\n  rehost fleet report --json shard-*.json | jq -r '.machines[] | select(.status != \"ok\").name'\n\nExit status: 0 everything went well, 6 a machine failed or is missing, or a run failed before any\nmachine; others as for every command."
     )]
     Report(FleetReportArgs),
 }
@@ -30,6 +30,9 @@ pub(crate) struct FleetReportArgs {
     /// Reports, or directories of them; other JSON files in a directory are left alone
     #[arg(required = true, value_name = "REPORT", value_hint = ValueHint::AnyPath)]
     pub(crate) reports: Vec<PathBuf>,
+    /// The project file whose machines are expected: those without a report are missing
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) project: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -176,15 +176,21 @@ pub(crate) struct DiffArgs {
 /// What IAM has to allow.
 #[derive(Args, Debug)]
 pub(crate) struct IamPolicyArgs {
-    /// What is done [default: all of it]
+    /// What is done [default: all that is done with snapshots, and no targets]
     #[arg(value_enum, value_name = "COMMAND")]
     commands: Vec<PolicyFor>,
     /// The key that snapshots and volumes are encrypted with, by its full ARN
     #[arg(long, value_name = "ARN")]
     pub(crate) kms_key: Option<String>,
-    /// The role in the instance profile of targets, by its full ARN; without it no profile can be given
+    /// The role in the targets' instance profile, by its full ARN
     #[arg(long, value_name = "ARN")]
     pub(crate) role: Option<String>,
+    /// A network interface that a blueprint names (`eniId`)
+    #[arg(long, value_name = "ID")]
+    pub(crate) interface: Vec<String>,
+    /// An Elastic IP address that a blueprint names (`eipAllocationId`)
+    #[arg(long, value_name = "ID")]
+    pub(crate) address: Vec<String>,
 }
 
 /// Commands by what they ask of AWS.
@@ -202,20 +208,27 @@ pub(crate) enum PolicyFor {
     Diff,
     /// snapshots list, show, rm and gc
     Snapshots,
-    /// test on EC2
+    /// test, --dry-run and mark too
     Test,
-    /// cutover
+    /// cutover, --dry-run and mark too
     Cutover,
+    /// status of a project
+    Status,
     /// gc of a project
     Gc,
-    /// status of a project's machines
-    Status,
 }
 
 impl IamPolicyArgs {
     pub(crate) fn commands(&self) -> &[PolicyFor] {
         if self.commands.is_empty() {
-            PolicyFor::value_variants()
+            &[
+                PolicyFor::Replicate,
+                PolicyFor::Convert,
+                PolicyFor::Copy,
+                PolicyFor::Read,
+                PolicyFor::Diff,
+                PolicyFor::Snapshots,
+            ]
         } else {
             &self.commands
         }

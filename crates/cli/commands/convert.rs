@@ -108,13 +108,26 @@ fn of_project(args: &ConvertArgs, project: &ProjectArgs, terminal: &Terminal) ->
         let work = |notes: &mut Notes| migration::convert(&migration, machine, notes, terminal);
         let converted = migration.recorded("convert", reports, machine, terminal, work)?;
         if args.json {
-            return output::json(&converted);
+            return output::json(&OfMachine {
+                machine: &machine.name,
+                snapshots: &converted.from,
+                converted: &converted.disks,
+            });
         }
         let lines = converted.disks.iter().map(|disk| format!("{disk}\n"));
         output::write(lines.collect::<String>().as_bytes())
     };
     migration::each(&machines, project.jobs, terminal, each)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a machine of a project was converted to, all of it as arguments of commands.
+#[derive(Debug, Serialize)]
+struct OfMachine<'a> {
+    machine: &'a str,
+    /// The snapshots of its disks.
+    snapshots: &'a [String],
+    converted: &'a [String],
 }
 
 /// Converts the disks of one machine into snapshots.

@@ -5,7 +5,7 @@ use crate::args::{FleetCommand, FleetReportArgs};
 use crate::exit::MACHINE;
 use crate::table::table;
 use crate::terminal::{Colour, Terminal};
-use crate::{date, output, size, whole_file};
+use crate::{date, migration, output, size, whole_file};
 use ::report::{Attempt, Error, Fleet, FleetMachine, Report, Status, fleet_page};
 use anyhow::{Context, Result, bail};
 use std::fmt::Write as _;
@@ -26,10 +26,11 @@ fn report(args: &FleetReportArgs, terminal: &Terminal) -> Result<ExitCode> {
     for path in &args.reports {
         read(path, &mut reports)?;
     }
-    if reports.is_empty() {
+    let expected = args.project.as_deref().map(names).transpose()?;
+    if reports.is_empty() && expected.is_none() {
         bail!("there is no report in what was named");
     }
-    let fleet = Fleet::merge(reports, None);
+    let fleet = Fleet::merge(reports, expected.as_deref());
     if let Some(path) = &args.output {
         whole_file::write(path, fleet_page(&fleet).as_bytes())?;
     }
@@ -43,6 +44,12 @@ fn report(args: &FleetReportArgs, terminal: &Terminal) -> Result<ExitCode> {
     } else {
         MACHINE.into()
     })
+}
+
+/// The machines of a project.
+fn names(project: &Path) -> Result<Vec<String>> {
+    let machines = migration::read_project(project)?.machines;
+    Ok(machines.into_iter().map(|machine| machine.name).collect())
 }
 
 /// Reads a report, or those in a directory.
@@ -114,8 +121,8 @@ fn text(fleet: &Fleet, terminal: &Terminal) -> String {
     let totals = &fleet.totals;
     let _ = writeln!(
         text,
-        "{} machines: {} went well, {} failed, {} missing; {} of disks, {} read, {} blocks put, {} changes",
-        totals.machines,
+        "{}: {} went well, {} failed, {} missing; {} of disks, {} read, {} blocks put, {} changes",
+        machines(totals.machines),
         totals.ok,
         totals.failed,
         totals.missing,
@@ -125,6 +132,13 @@ fn text(fleet: &Fleet, terminal: &Terminal) -> String {
         totals.changes
     );
     text
+}
+
+fn machines(number: usize) -> String {
+    match number {
+        1 => "1 machine".to_owned(),
+        several => format!("{several} machines"),
+    }
 }
 
 fn row(machine: &FleetMachine) -> [String; 8] {

@@ -10,7 +10,7 @@ use anyhow::Result;
 use std::process::ExitCode;
 
 pub(super) fn run(args: &GcArgs, terminal: &Terminal) -> Result<ExitCode> {
-    let migration = Migration::open(&args.project)?;
+    let migration = Migration::open(&args.whole_project())?;
     let mut found = strays::find(&migration, terminal)?;
     if args.remove {
         let removed = found.remove(&migration, terminal);

@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use launch::lifecycle::Kind;
 use launch::project::Machine;
 use launch::record::Place;
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
@@ -20,8 +21,9 @@ pub(super) fn test(args: &TestArgs, terminal: &Terminal) -> Result<ExitCode> {
         untested: false,
         args: args.target.clone(),
         hardware: Some(args.hardware.clone()),
+        at_once: 1,
     };
-    run(&request, terminal)
+    run(request, terminal)
 }
 
 pub(super) fn cutover(args: &CutoverArgs, terminal: &Terminal) -> Result<ExitCode> {
@@ -31,14 +33,22 @@ pub(super) fn cutover(args: &CutoverArgs, terminal: &Terminal) -> Result<ExitCod
         untested: args.untested,
         args: args.target.clone(),
         hardware: None,
+        at_once: 1,
     };
-    run(&request, terminal)
+    run(request, terminal)
 }
 
-fn run(request: &Request, terminal: &Terminal) -> Result<ExitCode> {
+fn run(mut request: Request, terminal: &Terminal) -> Result<ExitCode> {
+    let migration = Migration::open(&request.args.project)?;
+    let machines = migration.machines(&request.args.machines)?;
+    let all = u16::try_from(machines.len()).unwrap_or(u16::MAX);
+    request.at_once = request.args.project.jobs.min(all).max(1);
+    let request = &request;
     let args = &request.args;
-    let migration = Migration::open(&args.project)?;
-    let machines = migration.machines(&args.machines)?;
+    if request.place == Place::Ec2 {
+        // Targets here reach nobody, so that none has an address that another one wants.
+        migration.check_blueprints()?;
+    }
     if let Some(hardware) = &request.hardware
         && machines.len() > 1
         && (hardware.console.is_some() || hardware.screenshot.is_some())
@@ -91,15 +101,15 @@ fn tell(outcome: &Outcome, terminal: &Terminal) {
         "{machine}: the {kind} target {verdict}: {}",
         output::printable(because)
     );
-    eprintln!("{}", terminal.paint_err(colour, &text));
+    // In one piece: others may have something to say at the same time.
+    let mut text = terminal.paint_err(colour, &text) + "\n";
     for finding in &outcome.findings {
-        eprintln!("  {}", output::printable(finding));
+        let _ = writeln!(text, "{machine}:   {}", output::printable(finding));
     }
-    if let Some(console) = &outcome.console {
-        for line in console.lines() {
-            eprintln!("  | {}", output::printable(line));
-        }
+    for line in outcome.console.iter().flat_map(|console| console.lines()) {
+        let _ = writeln!(text, "{machine}:   | {}", output::printable(line));
     }
+    eprint!("{text}");
 }
 
 /// stdout gets the names of what runs, one a line; people read stderr.

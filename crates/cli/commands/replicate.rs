@@ -12,7 +12,7 @@ use crate::snapshot_home::{Home, New, Role, Set};
 use crate::source::{self, Disk, Purpose};
 use crate::target::{Output, Summary};
 use crate::terminal::Terminal;
-use crate::{ebs, migration, mounted, output, record};
+use crate::{migration, mounted, output, record};
 use ::launch::blueprint::Hardware;
 use ::launch::project::Machine;
 use anyhow::{Context, Result, bail};
@@ -119,7 +119,7 @@ fn rounds(
         let started = Instant::now();
         let ended = match round() {
             // What passes shall not end a replication that went well.
-            Err(error) if printed && ebs::may_pass(&error) => {
+            Err(error) if printed && exit::may_pass(&error) => {
                 exit::report(&error, terminal);
                 eprintln!("rehost: the next round goes on from there");
                 Ok(())

@@ -7,8 +7,10 @@ use crate::terminal::{Colour, Terminal};
 use crate::{output, size};
 use anyhow::Result;
 use launch::lifecycle::State;
+use launch::project::Machine;
 use launch::record::Launched;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(super) fn run(args: &StatusArgs, terminal: &Terminal) -> Result<ExitCode> {
@@ -17,17 +19,21 @@ pub(super) fn run(args: &StatusArgs, terminal: &Terminal) -> Result<ExitCode> {
         // Read anew each time: machines may have been added.
         let migration = Migration::open(&args.project)?;
         let machines = migration.machines(&args.machines)?;
-        let mut all = Vec::new();
-        for machine in machines {
-            terminal.interrupt.check()?;
-            all.push(migration::status(
-                &migration,
-                machine,
-                args.offline,
-                terminal,
-            )?);
-        }
+        let seen: Mutex<Vec<Status>> = Mutex::default();
+        let each = |machine: &Machine| {
+            let status = migration::status(&migration, machine, args.offline, terminal)?;
+            seen.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(status);
+            Ok(())
+        };
+        let ended = migration::each(&machines, args.project.jobs, terminal, each);
+        let mut all = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // In the order of the project file, whichever was looked at first.
+        all.sort_by_key(|status| machines.iter().position(|one| one.name == status.machine));
+        terminal.interrupt.check()?;
         render(&all, args, terminal)?;
+        ended?;
         let Some(every) = args.watch else {
             return Ok(ExitCode::SUCCESS);
         };

@@ -171,17 +171,17 @@ pub(crate) fn policy(commands: &[PolicyFor], kms_key: Option<&str>) -> Result<se
             // Without the index of the parent, that one is read.
             PolicyFor::Replicate => &[Use::Write, Use::List, Use::Read, Use::Remove][..],
             PolicyFor::Convert => &[Use::Write, Use::List, Use::Read, Use::Remove],
-            PolicyFor::Copy => &[Use::Write, Use::List, Use::Read, Use::Remove],
-            PolicyFor::Read => &[Use::Read],
-            PolicyFor::Diff => &[Use::Diff, Use::Read],
-            PolicyFor::Snapshots => &[Use::List, Use::Diff, Use::Read, Use::Remove],
             // They replicate and convert.
             PolicyFor::Test | PolicyFor::Cutover => {
                 &[Use::Write, Use::List, Use::Read, Use::Remove]
             }
-            PolicyFor::Gc => &[Use::List, Use::Remove],
             // A source may be a snapshot.
             PolicyFor::Status => &[Use::List, Use::Read],
+            PolicyFor::Gc => &[Use::List, Use::Remove],
+            PolicyFor::Copy => &[Use::Write, Use::List, Use::Read, Use::Remove],
+            PolicyFor::Read => &[Use::Read],
+            PolicyFor::Diff => &[Use::Diff, Use::Read],
+            PolicyFor::Snapshots => &[Use::List, Use::Diff, Use::Read, Use::Remove],
         })
         .copied()
         .collect();

@@ -6,6 +6,7 @@
 
 use super::{Migration, conversions, locally, now, on_ec2, recover};
 use crate::args::{LocalArgs, TargetArgs};
+use crate::blueprint;
 use crate::commands::{convert, replicate};
 use crate::record::Notes;
 use crate::terminal::Terminal;
@@ -27,6 +28,8 @@ pub(crate) struct Request {
     pub(crate) args: TargetArgs,
     /// What a local target runs on.
     pub(crate) hardware: Option<LocalArgs>,
+    /// How many targets may run on this host at a time.
+    pub(crate) at_once: u16,
 }
 
 /// What became of a launch.
@@ -124,8 +127,7 @@ impl Launch<'_> {
     /// Launches the machine, or goes on with a launch that was stopped.
     pub(crate) fn run(&self, notes: &mut Notes) -> Result<Outcome> {
         let Request { kind, place, .. } = *self.request;
-        let records = &self.migration.records;
-        let mut locked = records.lock(&self.machine.name, now())?;
+        let mut locked = self.migration.lock(&self.machine.name)?;
         if !locked.found {
             recover::record(self.migration, self.machine, &mut locked, self.terminal)?;
         }
@@ -133,7 +135,11 @@ impl Launch<'_> {
         // Whatever can be known to be wrong is, before the earlier target is gone.
         let plan = match place {
             Place::Ec2 => Some(on_ec2::Plan::new(self)?),
-            Place::Local => None,
+            Place::Local => {
+                let types = blueprint::types(self.request.args.instance_types.as_deref())?;
+                self.migration.target_of(self.machine, &types)?;
+                None
+            }
         };
         if self.request.args.no_snapshot {
             recover::refresh(self.migration, self.machine, &mut locked, self.terminal)?;
@@ -169,8 +175,7 @@ impl Launch<'_> {
     pub(super) fn dry_run(&self) -> Result<()> {
         let plan = on_ec2::Plan::new(self)?;
         let name = &self.machine.name;
-        let record = self.migration.records.read(name)?;
-        let mut record = match record {
+        let mut record = match self.migration.record(name)? {
             Some(record) => record,
             None => {
                 let mut record = Record::new(self.project(), name, now());

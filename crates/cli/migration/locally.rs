@@ -5,8 +5,8 @@ use super::Migration;
 use super::launch::{Arrived, Launch};
 use crate::args::{LocalArgs, SourceArgs};
 use crate::commands::launch as command;
-use crate::machine;
 use crate::source::Purpose;
+use crate::{blueprint, machine};
 use ::launch::record::{Converted, Place, Running, Target};
 use anyhow::{Context, Result, bail};
 use std::io::ErrorKind;
@@ -49,9 +49,22 @@ pub(crate) fn launch(
         keep: hardware.keep.as_ref().map(|dir| dir.join(name)),
         ..hardware.clone()
     };
-    let boot = migration.boot_mode(launch.machine)?;
+    let types = blueprint::types(launch.request.args.instance_types.as_deref())?;
+    let blueprint = migration.target_of(launch.machine, &types)?;
+    let described = command::local::Described {
+        name,
+        blueprint: blueprint.as_ref(),
+        types: &types,
+        at_once: launch.request.at_once,
+    };
     launch.say("booting it in QEMU");
-    let outcome = command::local::launch(name, &opened, boot, &source, &hardware, launch.terminal)?;
+    let outcome = command::local::launch(&described, &opened, &source, &hardware, launch.terminal)?;
+    if !outcome.is_up() {
+        launch.say(&format!("its console: {}", outcome.console.display()));
+        if let Some(screen) = &outcome.screenshot {
+            launch.say(&format!("its screen: {}", screen.display()));
+        }
+    }
     Ok(Arrived {
         came_up: outcome.is_up(),
         because: format!("{} after {:.0} s", outcome.reason, outcome.seconds),

@@ -1,5 +1,6 @@
 //! The machines of a project file, and what a run may do with them.
 
+mod blueprints;
 mod conversions;
 mod launch;
 mod locally;
@@ -20,12 +21,10 @@ use crate::locator::{Destination, Source};
 use crate::record::{Notes, Recorder};
 use crate::target::Output;
 use crate::terminal::Terminal;
-use ::launch::blueprint::{self, Blueprint, BootMode};
-use ::launch::document::{self, Problems, Severity};
-use ::launch::instances::Table;
+use ::launch::document::{self, Problems};
 use ::launch::project::{self, Machine, Project};
-use ::launch::record::Snapshot;
-use ::launch::records::Records;
+use ::launch::record::{Record, Snapshot};
+use ::launch::records::{Locked, Records};
 use ::launch::shard::Resolved;
 use anyhow::{Context, Result, bail};
 use std::fs::DirBuilder;
@@ -61,15 +60,7 @@ impl Migration {
     /// Reads the project file and everything about it that can be wrong without looking at a disk.
     pub(crate) fn open(args: &ProjectArgs) -> Result<Self> {
         let path = &args.project;
-        let document = document::load::<Project>(path).with_context(|| {
-            let path = path.display();
-            format!("the project file {path} cannot be used (--project names another)")
-        })?;
-        let problems = project::check(&document);
-        if !problems.is_empty() {
-            return Err(Problems::in_file(path, problems).into());
-        }
-        let project = document.into_value();
+        let project = read_project(path)?;
         let dir = match path.parent() {
             Some(dir) if dir != Path::new("") => dir.to_owned(),
             _ => PathBuf::from("."),
@@ -174,6 +165,40 @@ impl Migration {
         })
     }
 
+    /// What is known about a machine, without holding others off.
+    pub(crate) fn record(&self, machine: &str) -> Result<Option<Record>> {
+        let mut record = self.records.read(machine)?;
+        if let Some(record) = &mut record {
+            self.reach(record);
+        }
+        Ok(record)
+    }
+
+    /// Takes a machine for this process.
+    pub(crate) fn lock(&self, machine: &str) -> Result<Locked> {
+        let mut locked = self.records.lock(machine, now())?;
+        self.reach(&mut locked.record);
+        Ok(locked)
+    }
+
+    /// Names snapshots in a local store as they are named from here: the record may have been made
+    /// from another directory, or on a host that has the store elsewhere.
+    fn reach(&self, record: &mut Record) {
+        if self.home == EBS {
+            return;
+        }
+        let snapshots = record.snapshot.iter_mut().flat_map(|one| &mut one.disks);
+        let converted = record.converted.iter_mut();
+        let converted = converted.flat_map(|one| one.from.iter_mut().chain(&mut one.disks));
+        for disk in snapshots.chain(converted) {
+            if disk.starts_with("store:")
+                && let Some((_, id)) = disk.rsplit_once('#')
+            {
+                *disk = self.argument(id);
+            }
+        }
+    }
+
     /// A snapshot in the project's store as an argument of commands.
     pub(crate) fn argument(&self, id: &str) -> String {
         match self.home.strip_prefix("store:") {
@@ -201,16 +226,6 @@ impl Migration {
     /// The machine's blueprint, if it has one.
     pub(crate) fn blueprint(&self, machine: &Machine) -> Option<PathBuf> {
         machine.blueprint.as_deref().map(|path| self.path(path))
-    }
-
-    /// What starts the machine, as its blueprint says.
-    fn boot_mode(&self, machine: &Machine) -> Result<BootMode> {
-        let Some(path) = self.blueprint(machine) else {
-            return Ok(BootMode::Auto);
-        };
-        let (project, types) = (&self.project.metadata.name, Table::built_in());
-        let blueprint = blueprint_of(&path, project, &machine.name, types)?;
-        Ok(blueprint.boot.mode)
     }
 
     /// The machine's disks as arguments of commands.
@@ -286,35 +301,13 @@ impl Migration {
     }
 }
 
-/// Reads and checks the blueprint of a machine of a project.
-fn blueprint_of(path: &Path, project: &str, machine: &str, types: &Table) -> Result<Blueprint> {
-    let document = document::load::<Blueprint>(path)?;
-    let context = blueprint::Context {
-        types,
-        source: None,
-    };
-    let mut problems = Blueprint::check(&document, &context);
-    let metadata = &document.value().metadata;
-    if metadata.machine != machine {
-        problems.push(document.problem(
-            "metadata.machine",
-            "other-machine",
-            format!(
-                "it is the blueprint of {:?}, not of {machine:?}",
-                metadata.machine
-            ),
-            "give each machine of the project a blueprint of its own",
-        ));
-    }
-    if let Some(other) = metadata.project.as_ref().filter(|other| *other != project) {
-        problems.push(document.problem(
-            "metadata.project",
-            "other-project",
-            format!("it belongs to the project {other:?}, not to {project:?}"),
-            "leave it out, or write the project's name",
-        ));
-    }
-    problems.retain(|problem| problem.severity == Severity::Error);
+/// Reads a project file and checks it.
+pub(crate) fn read_project(path: &Path) -> Result<Project> {
+    let document = document::load::<Project>(path).with_context(|| {
+        let path = path.display();
+        format!("the project file {path} cannot be used (--project names another)")
+    })?;
+    let problems = project::check(&document);
     if problems.is_empty() {
         return Ok(document.into_value());
     }

@@ -4,9 +4,9 @@
 
 use super::launch::{Arrived, Launch, Lives};
 use super::{Migration, now};
-use crate::args::PolicyFor;
-use crate::ebs;
+use crate::args::{IamPolicyArgs, PolicyFor};
 use crate::terminal::Terminal;
+use crate::{blueprint, ebs};
 use ::launch::blueprint::{Blueprint, TypeChoice};
 use ::launch::ec2::{
     Ec2, Error as Ec2Error, Event, Found, Grants, Level, Limits, NewTarget, RemoveOptions,
@@ -17,6 +17,7 @@ use ::launch::lifecycle::{Kind, State};
 use ::launch::project::Machine;
 use ::launch::record::{Converted, Launched, Place, Record, Running, Target};
 use anyhow::{Context, Result, bail};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// What a launch on EC2 needs besides the disks, all of it read and checked.
@@ -24,7 +25,7 @@ use std::collections::BTreeSet;
 pub(crate) struct Plan {
     ec2: Ec2,
     blueprint: Blueprint,
-    types: &'static Table,
+    types: Cow<'static, Table>,
 }
 
 /// Something that belongs to no launch.
@@ -39,56 +40,28 @@ fn connect(migration: &Migration) -> Result<Ec2> {
     Ok(Ec2::new(ebs::account(&migration.aws)?, &limits))
 }
 
-/// The least that IAM has to allow for what the commands do with targets, as statements of a policy.
-pub(crate) fn policy(
-    commands: &[PolicyFor],
-    role: Option<&str>,
-    kms_key: Option<&str>,
-) -> Result<Vec<serde_json::Value>> {
-    let uses: Vec<Use> = commands
-        .iter()
-        .flat_map(|command| match command {
-            PolicyFor::Test | PolicyFor::Cutover => {
-                &[Use::Launch, Use::Find, Use::Remove, Use::Check][..]
-            }
-            PolicyFor::Gc => &[Use::Find, Use::Remove],
-            PolicyFor::Status => &[Use::Find],
-            PolicyFor::Replicate
-            | PolicyFor::Convert
-            | PolicyFor::Copy
-            | PolicyFor::Read
-            | PolicyFor::Diff
-            | PolicyFor::Snapshots => &[],
-        })
-        .copied()
-        .collect();
-    let grants = Grants {
-        role,
-        kms_key,
-        ..Grants::default()
-    };
-    Ok(::launch::ec2::policy(&uses, &grants))
-}
-
 impl Plan {
     pub(crate) fn new(launch: &Launch<'_>) -> Result<Self> {
         let (migration, machine) = (launch.migration, launch.machine);
         if migration.store()?.is_some() {
+            let instead = match launch.request.kind {
+                Kind::Test => "; `rehost test --local` needs no EC2",
+                Kind::Cutover => "",
+            };
             bail!(
-                "the project's snapshots are in {}, and EC2 launches from EBS: write `store: ebs:`, or \
-                 give --local",
+                "the project's snapshots are in {}, and EC2 launches from EBS: write `store: ebs:` in \
+                 the project file{instead}",
                 migration.home
             );
         }
-        let Some(path) = migration.blueprint(machine) else {
+        let types = blueprint::types(launch.request.args.instance_types.as_deref())?;
+        let Some(blueprint) = migration.target_of(machine, &types)? else {
             bail!(
                 "{} has no blueprint; `rehost blueprint new` drafts one, and `blueprint: FILE` in the \
                  project file names it",
                 machine.name
             );
         };
-        let types = Table::built_in();
-        let blueprint = super::blueprint_of(&path, launch.project(), &machine.name, types)?;
         Ok(Self {
             ec2: connect(migration)?,
             blueprint,
@@ -220,7 +193,7 @@ impl Plan {
             launch: running.launch,
             blueprint: &self.blueprint,
             source: &converted.source,
-            types: self.types,
+            types: &self.types,
             disks,
         }
     }
@@ -304,6 +277,35 @@ fn record_of(target: ::launch::ec2::Target) -> Target {
             .chain(target.public_ip)
             .collect(),
     }
+}
+
+/// Statements of IAM that allow what commands do with targets.
+pub(crate) fn policy(args: &IamPolicyArgs) -> Vec<serde_json::Value> {
+    let uses = args.commands().iter().flat_map(|command| match command {
+        PolicyFor::Test | PolicyFor::Cutover => {
+            &[Use::Launch, Use::Find, Use::Remove, Use::Check][..]
+        }
+        PolicyFor::Status => &[Use::Find],
+        PolicyFor::Gc => &[Use::Find, Use::Remove],
+        PolicyFor::Replicate
+        | PolicyFor::Convert
+        | PolicyFor::Copy
+        | PolicyFor::Read
+        | PolicyFor::Diff
+        | PolicyFor::Snapshots => &[],
+    });
+    let uses: Vec<Use> = uses.copied().collect();
+    let grants = Grants {
+        role: args.role.as_deref(),
+        kms_key: args.kms_key.as_deref(),
+        interfaces: &args
+            .interface
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>(),
+        addresses: &args.address.iter().map(String::as_str).collect::<Vec<_>>(),
+    };
+    ::launch::ec2::policy(&uses, &grants)
 }
 
 /// Fills a new record with what the tags tell of targets.

@@ -7,7 +7,7 @@ use ::launch::project::Machine;
 use ::launch::record::{Record, Snapshot};
 use ::launch::records::Locked;
 use anyhow::{Context, Result, bail};
-use store::{Role, Store};
+use store::{Error, Role, Store};
 
 /// Fills the new record of a machine and keeps it, if anything was found.
 pub(crate) fn record(
@@ -136,7 +136,6 @@ impl Last {
 
 fn last(migration: &Migration, machine: &Machine, terminal: &Terminal) -> Result<Last> {
     match migration.store()? {
-        Some(dir) if !dir.is_dir() => Ok(Last::default()),
         Some(dir) => in_store(&dir, migration, machine),
         None => {
             let project = &migration.project.metadata.name;
@@ -156,7 +155,11 @@ fn last(migration: &Migration, machine: &Machine, terminal: &Terminal) -> Result
 
 /// The last snapshots of the machine's disks in a store.
 fn in_store(dir: &std::path::Path, migration: &Migration, machine: &Machine) -> Result<Last> {
-    let survey = Store::open(dir)?.survey()?;
+    let survey = match Store::open(dir) {
+        // Another job or shard may be making it just now.
+        Err(Error::NoStore(_)) => return Ok(Last::default()),
+        store => store?.survey()?,
+    };
     let mut last = Last::default();
     for number in 1_usize.. {
         let latest = survey.latest(&machine.name, &number.to_string(), Role::Staging);

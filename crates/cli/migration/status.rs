@@ -65,8 +65,7 @@ pub(crate) fn of(
     offline: bool,
     terminal: &Terminal,
 ) -> Result<Status> {
-    let records = &migration.records;
-    let record = match records.read(&machine.name)? {
+    let record = match migration.record(&machine.name)? {
         Some(record) => record,
         None => {
             let mut record = Record::new(&migration.project.metadata.name, &machine.name, now());

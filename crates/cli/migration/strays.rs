@@ -31,7 +31,7 @@ pub(crate) struct Stray {
 pub(crate) fn find(migration: &Migration, terminal: &Terminal) -> Result<Strays> {
     let mut records = BTreeMap::new();
     for machine in &migration.project.machines {
-        let record = migration.records.read(&machine.name)?;
+        let record = migration.record(&machine.name)?;
         records.insert(machine.name.as_str(), record);
     }
     let in_ebs = migration.store()?.is_none();

@@ -4,8 +4,7 @@ use super::launch::{Launch, Outcome, Request, convert_latest};
 use super::{Migration, now, on_ec2, recover};
 use crate::args::ReplicateArgs;
 use crate::commands::replicate;
-use crate::ebs;
-use crate::exit::{self, GoesOn};
+use crate::exit::{self, GoesOn, Several};
 use crate::record::Notes;
 use crate::terminal::Terminal;
 use ::launch::lifecycle::State;
@@ -16,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 /// Does `work` for each machine, so many at a time. One that fails does not keep the others from going
-/// on; one of the failures is the result, and the others are said.
+/// on; where several do, they are said, and their sum is the result.
 pub(crate) fn each(
     machines: &[&Machine],
     jobs: u16,
@@ -59,18 +58,13 @@ pub(crate) fn each(
         }
         return Err(Error::new(interrupted).context(GoesOn));
     }
-    let several = failed.len();
-    // One that does not pass stands for all: by it the caller knows what to do.
-    let lasting = failed.iter().position(|error| !ebs::may_pass(error));
-    if several <= 1 {
+    if failed.len() <= 1 {
         return failed.pop().map_or(Ok(()), Err);
     }
-    let chosen = failed.swap_remove(lasting.unwrap_or(0));
     for error in &failed {
         exit::report(error, terminal);
     }
-    let all = machines.len();
-    Err(chosen.context(format!("{several} of {all} machines failed")))
+    Err(Several::new(&failed, machines.len()).into())
 }
 
 /// Takes a snapshot of a machine, and keeps that it is there.
@@ -82,7 +76,7 @@ pub(crate) fn snapshot(
     terminal: &Terminal,
 ) -> Result<replicate::Report> {
     let name = &machine.name;
-    let mut locked = migration.records.lock(name, now())?;
+    let mut locked = migration.lock(name)?;
     if !locked.found {
         recover::record(migration, machine, &mut locked, terminal)?;
     }
@@ -113,7 +107,7 @@ pub(crate) fn convert(
     notes: &mut Notes,
     terminal: &Terminal,
 ) -> Result<Converted> {
-    let mut locked = migration.records.lock(&machine.name, now())?;
+    let mut locked = migration.lock(&machine.name)?;
     if !locked.found {
         recover::record(migration, machine, &mut locked, terminal)?;
     }
@@ -161,7 +155,7 @@ pub(crate) fn mark(
     to: State,
     terminal: &Terminal,
 ) -> Result<State> {
-    let mut locked = migration.records.lock(&machine.name, now())?;
+    let mut locked = migration.lock(&machine.name)?;
     if !locked.found {
         recover::record(migration, machine, &mut locked, terminal)?;
     }

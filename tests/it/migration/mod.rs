@@ -3,6 +3,7 @@
 mod cycle;
 mod killed;
 mod local;
+mod locally;
 mod origin;
 mod records;
 mod rights;

@@ -1,6 +1,5 @@
 //! `rehost blueprint check`
 
-use super::types;
 use crate::args::CheckArgs;
 use crate::exit::DIFFERENT;
 use crate::source::Purpose;
@@ -22,7 +21,7 @@ pub(super) fn run(args: &CheckArgs, terminal: &Terminal) -> Result<ExitCode> {
             "--vcpus and --memory are about one machine: check its blueprint alone, with --inspect"
         );
     }
-    let types = types(args.instance_types.as_deref())?;
+    let types = blueprint::types(args.instance_types.as_deref())?;
     let mut found: Vec<Problems> = Vec::new();
     let mut documents = Vec::new();
     for path in &args.files {

@@ -10,8 +10,6 @@ use crate::terminal::Terminal;
 use anyhow::{Context, Result};
 use launch::blueprint::Blueprint;
 use launch::document;
-use launch::instances::Table;
-use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
@@ -27,14 +25,6 @@ pub(super) fn run(command: &BlueprintCommand, terminal: &Terminal) -> Result<Exi
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-/// The instance types that are meant: the built-in ones, or those of a file.
-fn types(file: Option<&Path>) -> Result<Cow<'static, Table>> {
-    Ok(match file {
-        None => Cow::Borrowed(Table::built_in()),
-        Some(path) => Cow::Owned(Table::read(path)?),
-    })
 }
 
 /// Writes a text to a file that must be new, or to stdout.

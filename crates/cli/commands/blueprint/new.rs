@@ -1,7 +1,8 @@
 //! `rehost blueprint new`
 
-use super::{types, write};
+use super::write;
 use crate::args::NewArgs;
+use crate::blueprint::types;
 use crate::locator::Source;
 use crate::source::Purpose;
 use crate::terminal::Terminal;

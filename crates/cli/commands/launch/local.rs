@@ -7,26 +7,33 @@ use crate::machine::{self, Opened};
 use crate::snapshot_home::Snapshot;
 use crate::source::Purpose;
 use crate::terminal::{Colour, Terminal};
-use crate::{output, target};
+use crate::{output, source_facts, target};
 use anyhow::{Context, Result, bail};
 use guest::{Facts, Guest};
-use launch::blueprint::BootMode;
+use launch::blueprint::{self as description, Blueprint, BootMode, SourceFacts, Unresolved};
+use launch::instances::Table;
 use launch::local::{
     Accel, Architecture, Firmware, Hardware, Nic, Options, Outcome, Source, Target,
 };
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub(super) fn run(args: &LaunchArgs, terminal: &Terminal) -> Result<ExitCode> {
     let blueprint = args.blueprint.as_deref().map(blueprint::load).transpose()?;
     let blueprint = blueprint.map(|loaded| loaded.blueprint);
-    let boot = blueprint.as_ref().map_or(BootMode::Auto, |b| b.boot.mode);
     let opened = machine::open(&args.images, &args.source, Purpose::Copy, terminal)?;
-    let name = match blueprint {
-        Some(blueprint) => blueprint.metadata.machine,
+    let name = match &blueprint {
+        Some(blueprint) => blueprint.metadata.machine.clone(),
         None => name(&opened),
     };
-    let outcome = launch(&name, &opened, boot, &args.source, &args.machine, terminal)?;
+    let described = Described {
+        name: &name,
+        blueprint: blueprint.as_ref(),
+        types: Table::built_in(),
+        at_once: 1,
+    };
+    let outcome = launch(&described, &opened, &args.source, &args.machine, terminal)?;
     render(&outcome, args.json, terminal)?;
     let status = if outcome.is_up() { 0 } else { NOT_UP };
     Ok(status.into())
@@ -40,15 +47,29 @@ fn name(opened: &Opened) -> String {
     named.unwrap_or_else(|| opened.stems.first().cloned().unwrap_or_default())
 }
 
+/// What is known about a target besides its disks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Described<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) blueprint: Option<&'a Blueprint>,
+    /// What tells the memory and the CPUs of the blueprint's instance type.
+    pub(crate) types: &'a Table,
+    /// How many targets share this host.
+    pub(crate) at_once: u16,
+}
+
 /// Launches the machine of opened disks.
 pub(crate) fn launch(
-    name: &str,
+    described: &Described<'_>,
     opened: &Opened,
-    boot: BootMode,
     source: &SourceArgs,
     args: &LocalArgs,
     terminal: &Terminal,
 ) -> Result<Outcome> {
+    let Described {
+        name, blueprint, ..
+    } = *described;
+    let boot = blueprint.map_or(BootMode::Auto, |blueprint| blueprint.boot.mode);
     let look = Look::at(opened, source.root.as_deref(), args.accel == AccelArg::Auto);
     if let Err(error) = &look {
         let why = format!("{error:#}");
@@ -62,6 +83,8 @@ pub(crate) fn launch(
     }
     let look = look.unwrap_or_default();
     let facts = look.facts.as_ref();
+    let origin = facts.map(|facts| source_facts::of(opened, facts));
+    let size = size(described, origin.as_ref(), args, terminal);
     let hardware = Hardware {
         architecture: match (args.arch, facts.map(|facts| facts.architecture)) {
             (ArchArg::X86_64, _) => Architecture::X86_64,
@@ -70,8 +93,8 @@ pub(crate) fn launch(
             (ArchArg::Auto, _) => Architecture::X86_64,
         },
         firmware: firmware(args.firmware, boot, facts.map(|facts| facts.firmware))?,
-        memory_mib: args.memory,
-        cpus: args.cpus.get(),
+        memory_mib: size.memory_mib,
+        cpus: size.cpus,
         nic: match args.nic {
             NicArg::Virtio => Nic::Virtio,
             NicArg::E1000e => Nic::E1000e,
@@ -104,6 +127,7 @@ pub(crate) fn launch(
         time_limit: args.timeout,
         marker: args.marker.clone(),
         keep: args.keep.clone(),
+        at_once: u32::from(described.at_once),
         ..Options::new(
             temporary,
             file(&args.console, "console.log")?,
@@ -117,6 +141,52 @@ pub(crate) fn launch(
     };
     launch::local::launch(&target, &options, &*terminal.progress, &terminal.interrupt)
         .with_context(|| format!("{name} was not launched"))
+}
+
+/// Memory and CPUs of a target.
+#[derive(Debug, Eq, PartialEq)]
+struct Size {
+    memory_mib: u32,
+    cpus: u32,
+}
+
+/// Memory and CPUs: what the command line says, else what the blueprint's instance type has.
+fn size(
+    described: &Described<'_>,
+    source: Option<&SourceFacts>,
+    args: &LocalArgs,
+    terminal: &Terminal,
+) -> Size {
+    let context = description::Context {
+        types: described.types,
+        source,
+    };
+    let chosen = described
+        .blueprint
+        .map(|blueprint| blueprint.instance_type(&context));
+    let of_type = match chosen {
+        Some(Ok(chosen)) => Some(chosen),
+        None | Some(Err(Unresolved::NoType)) => None,
+        Some(Err(error)) => {
+            // A test needs no type, and says what it runs on.
+            if args.memory.is_none() || args.cpus.is_none() {
+                let text = format!("rehost: {}: {error}", described.name);
+                eprintln!("{}", terminal.paint_err(Colour::Warning, &text));
+            }
+            None
+        }
+    };
+    let default = Hardware::default();
+    let memory = of_type.map(|chosen| u32::try_from(chosen.memory_mib).unwrap_or(u32::MAX));
+    let cpus = of_type.map(|chosen| chosen.vcpus);
+    Size {
+        memory_mib: args.memory.or(memory).unwrap_or(default.memory_mib),
+        cpus: args
+            .cpus
+            .map(NonZeroU32::get)
+            .or(cpus)
+            .unwrap_or(default.cpus),
+    }
 }
 
 /// A machine's name as that of a file: the name may be out of a store that others wrote.

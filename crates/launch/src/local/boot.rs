@@ -46,6 +46,9 @@ pub struct Options {
     pub screenshot: PathBuf,
     /// For [`launch`](super::launch): a directory for the volumes, which stay there.
     pub keep: Option<PathBuf>,
+    /// How many targets run on this host at a time, 1 at least: each gets that part of the memory which
+    /// the host has to spare.
+    pub at_once: u32,
 }
 
 impl Options {
@@ -62,6 +65,7 @@ impl Options {
             console_limit: 16 << 20,
             screenshot,
             keep: None,
+            at_once: 1,
         }
     }
 }
@@ -122,7 +126,7 @@ pub fn boot(
         .iter()
         .map(absolute)
         .collect::<Result<Vec<_>, _>>()?;
-    let (mut hardware, mut notes) = hardware.fit(&Host::look());
+    let (mut hardware, mut notes) = hardware.fit(&Host::look().shared_by(options.at_once));
     let uefi = match hardware.firmware {
         Firmware::Bios => None,
         Firmware::Uefi => Some(firmware::find(hardware.architecture, dir.path())?),

@@ -148,6 +148,12 @@ impl Host {
             cpus: cpus.and_then(|cpus| u32::try_from(cpus.get()).ok()),
         }
     }
+
+    /// What one of so many targets may have. CPUs are shared anyway.
+    pub(super) fn shared_by(self, targets: u32) -> Self {
+        let spare_mib = self.spare_mib.map(|spare| spare / targets.max(1));
+        Self { spare_mib, ..self }
+    }
 }
 
 fn spare_mib(meminfo: &str) -> Option<u32> {
@@ -176,6 +182,8 @@ mod tests {
         assert_eq!((fitted.memory_mib, fitted.cpus), (3072, 2));
         assert!(notes[0].contains("3072 MiB of memory instead of 8192"));
         assert!(notes[1].contains("2 CPUs instead of 4"));
+        let (fitted, _) = wanted.fit(&host.shared_by(4));
+        assert_eq!((fitted.memory_mib, fitted.cpus), (768, 2));
         assert_eq!(wanted.fit(&Host::default()), (wanted, Vec::new()));
         let (fitted, _) = wanted.fit(&Host {
             spare_mib: Some(1),
