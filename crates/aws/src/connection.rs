@@ -208,7 +208,11 @@ async fn load(
         loader = loader.endpoint_url(url);
     }
     let loaded = loader.load().await;
-    if loaded.region().is_none() {
+    // The SDK takes a variable that is set to nothing for a region.
+    if loaded
+        .region()
+        .is_none_or(|region| region.as_ref().is_empty())
+    {
         return Err(Error::NoRegion);
     }
     let none = || Error::Credentials("no source of the standard chain has any".to_owned());

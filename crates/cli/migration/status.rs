@@ -134,8 +134,8 @@ fn behind(
         };
         let ranges = since::unread(disk, source.as_ref(), terminal)?;
         known &= ranges.is_some();
-        let whole = [0..disk.device().size()];
-        let ranges = ranges.as_deref().unwrap_or(&whole);
+        let whole = 0..disk.device().size();
+        let ranges = ranges.as_deref().unwrap_or(std::slice::from_ref(&whole));
         bytes = bytes.saturating_add(since::data(&*disk.device(), ranges)?);
     }
     Ok(if known {

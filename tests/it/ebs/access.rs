@@ -87,6 +87,15 @@ fn regions_and_credentials_that_do_not_fit_are_said() {
         &up,
     );
     assert!(said.contains("--region"), "{said}");
+    // The SDK's warnings on the way are no help.
+    assert!(!said.contains("WARN"), "{said}");
+    let said = run(
+        &|command| {
+            command.env("AWS_REGION", "");
+        },
+        &up,
+    );
+    assert!(said.contains("no AWS region is known"), "{said}");
     let without = |command: &mut Command| {
         for name in [
             "AWS_ACCESS_KEY_ID",
