@@ -38,12 +38,7 @@ pub(crate) fn open(_: &str, args: &AwsArgs, _: &Terminal) -> Result<Snapshot> {
     bail!(ABSENT)
 }
 
-pub(crate) fn latest(
-    _: &str,
-    _: &str,
-    _: &AwsArgs,
-    _: &Terminal,
-) -> Result<Option<(u64, Vec<(String, Option<String>)>)>> {
+pub(crate) fn latest(_: &str, _: &str, _: &AwsArgs, _: &Terminal) -> Result<Vec<Facts>> {
     bail!(ABSENT)
 }
 

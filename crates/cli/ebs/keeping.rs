@@ -32,27 +32,25 @@ pub(crate) fn describe(id: &str, aws: &AwsArgs, terminal: &Terminal) -> Result<F
     Ok(facts(&info))
 }
 
-/// The last staging snapshots of a machine of a project, in the order of its disks, with the runs that
-/// made them, and when the youngest of them was begun; `None` if it has none.
+/// The last staging snapshots of a machine of a project, in the order of its disks, up to the first
+/// disk that has none.
 pub(crate) fn latest(
     project: &str,
     machine: &str,
     aws: &AwsArgs,
     terminal: &Terminal,
-) -> Result<Option<(u64, Vec<(String, Option<String>)>)>> {
+) -> Result<Vec<Facts>> {
     let ebs = connect(aws)?;
-    let (mut at, mut disks) = (0, Vec::new());
+    let mut disks = Vec::new();
     for number in 1_usize.. {
         let (number, role) = (number.to_string(), ebs::Role::Staging);
         let latest = ebs.latest(project, machine, &number, role, &terminal.interrupt);
         let latest =
             latest.with_context(|| format!("cannot list snapshots in {}", ebs.region()))?;
         let Some(latest) = latest else { break };
-        let facts = facts(&latest);
-        at = at.max(facts.created);
-        disks.push((facts.id, facts.set));
+        disks.push(facts(&latest));
     }
-    Ok((!disks.is_empty()).then_some((at, disks)))
+    Ok(disks)
 }
 
 /// What conversions of a project's machines made, or of one machine: the machine and the snapshot.

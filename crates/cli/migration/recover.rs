@@ -2,6 +2,7 @@
 //! what AWS has.
 
 use super::{Migration, on_ec2};
+use crate::facts::Facts;
 use crate::terminal::Terminal;
 use ::launch::project::Machine;
 use ::launch::record::{Record, Snapshot};
@@ -140,15 +141,15 @@ fn last(migration: &Migration, machine: &Machine, terminal: &Terminal) -> Result
         None => {
             let project = &migration.project.metadata.name;
             let found = crate::ebs::latest(project, &machine.name, &migration.aws, terminal)?;
-            let disk = |(id, set): (String, Option<String>)| LastOfDisk {
-                name: migration.argument(&id),
-                id,
-                set,
+            let disk = |facts: &Facts| LastOfDisk {
+                name: migration.argument(&facts.id),
+                id: facts.id.clone(),
+                set: facts.set.clone(),
             };
-            Ok(found.map_or_else(Last::default, |(at, disks)| Last {
-                at,
-                disks: disks.into_iter().map(disk).collect(),
-            }))
+            Ok(Last {
+                at: found.iter().map(|facts| facts.created).max().unwrap_or(0),
+                disks: found.iter().map(disk).collect(),
+            })
         }
     }
 }
