@@ -176,7 +176,7 @@ pub(crate) struct DiffArgs {
 /// What IAM has to allow.
 #[derive(Args, Debug)]
 pub(crate) struct IamPolicyArgs {
-    /// What is done [default: all that is done with snapshots, and no targets]
+    /// What is done [default: all of it]
     #[arg(value_enum, value_name = "COMMAND")]
     commands: Vec<PolicyFor>,
     /// The key that snapshots and volumes are encrypted with, by its full ARN
@@ -221,14 +221,7 @@ pub(crate) enum PolicyFor {
 impl IamPolicyArgs {
     pub(crate) fn commands(&self) -> &[PolicyFor] {
         if self.commands.is_empty() {
-            &[
-                PolicyFor::Replicate,
-                PolicyFor::Convert,
-                PolicyFor::Copy,
-                PolicyFor::Read,
-                PolicyFor::Diff,
-                PolicyFor::Snapshots,
-            ]
+            PolicyFor::value_variants()
         } else {
             &self.commands
         }

@@ -180,7 +180,7 @@ fn the_last_snapshot_is_the_last_whoever_made_it() {
     let made = site.run(&["replicate", "--project", "other.yaml", "web1"]);
     let made = format!("ebs:{}", made.ok().trim());
     let converted = site.json(&["convert", "--project", "rehost.yaml", "web1"]);
-    assert_eq!(converted["from"], serde_json::json!([made]));
+    assert_eq!(converted["snapshots"], serde_json::json!([made]));
 }
 
 fn write_to_both_disks(site: &Site, byte: u8) {
