@@ -3,12 +3,17 @@
 //! The crates for the single services are made over it, so that a process asks for credentials once,
 //! and all its requests share connections. Asynchronous work runs on the connection's few threads;
 //! callers wait for it with [`Connection::wait`].
+#![warn(clippy::arithmetic_side_effects)]
 
 mod config;
 mod connection;
 mod error;
 mod http;
+mod pace;
+mod pause;
 
 pub use config::{Config, Credentials, Timeouts};
 pub use connection::Connection;
 pub use error::Error;
+pub use pace::Pace;
+pub use pause::pause;

@@ -2,8 +2,8 @@
 
 use crate::config::Config;
 use crate::ec2::Ec2;
-use crate::{Error, adapt::Adapt, pace::Pace, retry::Traffic};
-use aws::Connection;
+use crate::{Error, adapt::Adapt, retry::Traffic};
+use aws::{Connection, Pace};
 use ondisk::Interrupt;
 use std::fmt;
 use std::future::Future;

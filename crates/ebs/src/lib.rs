@@ -45,7 +45,6 @@ mod failure;
 mod index_file;
 mod info;
 mod journal;
-mod pace;
 mod policy;
 mod pool;
 mod retry;

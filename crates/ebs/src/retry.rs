@@ -4,10 +4,9 @@
 use crate::adapt::Adapt;
 use crate::config::Timeouts;
 use crate::failure::{Failure, Kind};
-use crate::pace::Pace;
 use crate::{Action, Error};
+use aws::Pace;
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// What all requests of a connection share.
@@ -118,7 +117,7 @@ impl Traffic {
                     last,
                 }));
             }
-            let pause = pause(attempts, random());
+            let pause = aws::pause(attempts, FIRST_PAUSE, LAST_PAUSE);
             tracing::debug!(
                 action = asked.action.iam(), attempts, ?pause, kind = ?failure.kind,
                 code = failure.code, "asking again"
@@ -157,20 +156,6 @@ impl Traffic {
     }
 }
 
-/// Full jitter: anything from nothing to a bound that doubles with each attempt.
-fn pause(attempts: u32, random: u32) -> Duration {
-    let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1));
-    let bound = FIRST_PAUSE.saturating_mul(doubled).min(LAST_PAUSE);
-    bound.mul_f64(f64::from(random) / f64::from(u32::MAX))
-}
-
-/// Each new state of the standard library's hash maps is seeded by the system.
-fn random() -> u32 {
-    let bytes = RandomState::new().hash_one(0_u8).to_le_bytes();
-    let [a, b, c, d, ..] = bytes;
-    u32::from_le_bytes([a, b, c, d])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,14 +192,6 @@ mod tests {
             async move { Err::<(), _>(Failure::new(kind, "Code", "text")) }
         }));
         (result, calls.get())
-    }
-
-    #[test]
-    fn pauses_double_up_to_two_seconds_and_may_be_nothing() {
-        assert_eq!(pause(1, u32::MAX), Duration::from_millis(100));
-        assert_eq!(pause(3, u32::MAX), Duration::from_millis(400));
-        assert_eq!(pause(40, u32::MAX), LAST_PAUSE);
-        assert_eq!(pause(40, 0), Duration::ZERO);
     }
 
     #[test]

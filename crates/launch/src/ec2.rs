@@ -55,8 +55,7 @@ pub use policy::{Grants, Use, policy};
 pub use remove::RemoveOptions;
 pub use target::{Interface, NewTarget, Target, TargetDisk, Volume};
 
-use aws::Connection;
-use retry::Pace;
+use aws::{Connection, Pace};
 use std::fmt;
 use std::sync::Arc;
 
@@ -79,7 +78,7 @@ impl Ec2 {
         Self(Arc::new(Shared {
             connection,
             sdk,
-            pace: Pace::new(limits.max_requests_per_second),
+            pace: Pace::new(limits.max_requests_per_second, None),
             limits: *limits,
         }))
     }

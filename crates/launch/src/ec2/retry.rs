@@ -6,7 +6,6 @@ use super::{Action, Ec2, Error};
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use ondisk::{Interrupt, Interrupted};
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// Whether a failure is one that passes.
@@ -90,7 +89,7 @@ impl Ec2 {
             let mut attempts = 0_u32;
             let mut signed = 0_u32;
             loop {
-                self.0.pace.wait().await;
+                self.0.pace.wait(0).await;
                 let start = Instant::now();
                 // The SDK's own time-out ends with the head of an answer; this one has the body in it.
                 let limit = self.0.connection.timeouts().attempt;
@@ -126,7 +125,7 @@ impl Ec2 {
                         last,
                     }));
                 }
-                let mut pause = pause(attempts, random());
+                let mut pause = aws::pause(attempts, FIRST_PAUSE, LAST_PAUSE);
                 if settling {
                     pause = pause.min(self.0.limits.poll);
                 }
@@ -155,80 +154,3 @@ impl Ec2 {
 
 /// The least pause between two looks.
 const FIRST_LOOK: Duration = Duration::from_millis(40);
-
-/// Full jitter: anything from nothing to a bound that doubles with each attempt.
-fn pause(attempts: u32, random: u32) -> Duration {
-    let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1));
-    let bound = FIRST_PAUSE.saturating_mul(doubled).min(LAST_PAUSE);
-    bound.mul_f64(f64::from(random) / f64::from(u32::MAX))
-}
-
-/// Each new state of the standard library's hash maps is seeded by the system.
-fn random() -> u32 {
-    let bytes = RandomState::new().hash_one(0_u8).to_le_bytes();
-    let [a, b, c, d, ..] = bytes;
-    u32::from_le_bytes([a, b, c, d])
-}
-
-/// Lets requests go one after the other, evenly spaced, whoever asks.
-#[derive(Debug)]
-pub(crate) struct Pace {
-    /// The time for each request.
-    gap: Option<Duration>,
-    /// When the next one may go. Whoever holds it is the first of the line, and sleeps until then.
-    next: tokio::sync::Mutex<tokio::time::Instant>,
-}
-
-impl Pace {
-    pub(crate) fn new(requests_per_second: Option<f64>) -> Self {
-        let gap = requests_per_second
-            .filter(|rate| rate.is_finite() && *rate > 0.0)
-            .and_then(|rate| Duration::try_from_secs_f64(1.0 / rate).ok());
-        Self {
-            gap,
-            next: tokio::sync::Mutex::new(tokio::time::Instant::now()),
-        }
-    }
-
-    async fn wait(&self) {
-        let Some(gap) = self.gap else {
-            return;
-        };
-        let mut next = self.next.lock().await;
-        tokio::time::sleep_until(*next).await;
-        let now = tokio::time::Instant::now();
-        *next = now.checked_add(gap).unwrap_or(now);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_double_up_to_five_seconds_and_may_be_nothing() {
-        assert_eq!(pause(1, u32::MAX), Duration::from_millis(200));
-        assert_eq!(pause(3, u32::MAX), Duration::from_millis(800));
-        assert_eq!(pause(40, u32::MAX), LAST_PAUSE);
-        assert_eq!(pause(40, 0), Duration::ZERO);
-    }
-
-    #[test]
-    fn requests_are_spaced_and_what_is_no_rate_is_no_limit() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let pace = Pace::new(Some(50.0));
-            let start = Instant::now();
-            for _ in 0..4 {
-                pace.wait().await;
-            }
-            assert!(start.elapsed() >= Duration::from_millis(60));
-        });
-        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert_eq!(Pace::new(Some(rate)).gap, None, "{rate}");
-        }
-    }
-}

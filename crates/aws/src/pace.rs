@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// split it among machines. Nor is there one after a moment in which this host was busy: what was
 /// missed by more than [`SLACK`] is not made up for.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub struct Pace {
     requests: Option<Line>,
     bytes: Option<Line>,
 }
@@ -32,8 +32,11 @@ const HEADROOM: f64 = 0.95;
 const SLACK: Duration = Duration::from_millis(20);
 
 impl Pace {
-    /// `requests` in a second, `mbps` million bits of block data in a second; `None` is no limit.
-    pub(crate) fn new(requests: Option<f64>, mbps: Option<f64>) -> Self {
+    /// `requests` in a second, `mbps` million bits of block data in a second; `None`, or what is no
+    /// number above zero, is no limit.
+    pub fn new(requests: Option<f64>, mbps: Option<f64>) -> Self {
+        let is_rate = |rate: &f64| rate.is_finite() && *rate > 0.0;
+        let (requests, mbps) = (requests.filter(is_rate), mbps.filter(is_rate));
         Self {
             requests: requests.map(|rate| Line::new(1.0 / (rate * HEADROOM))),
             bytes: mbps.map(|rate| Line::new(8.0 / (rate * 1e6))),
@@ -41,7 +44,7 @@ impl Pace {
     }
 
     /// Waits until a request that moves `bytes` bytes of blocks may go.
-    pub(crate) async fn wait(&self, bytes: u32) {
+    pub async fn wait(&self, bytes: u32) {
         if let Some(line) = self.bytes.as_ref().filter(|_| bytes > 0) {
             line.wait(f64::from(bytes)).await;
         }
@@ -152,6 +155,14 @@ mod tests {
         let idle = start + Duration::from_secs(1000);
         let third = line.after(second, idle, 1_000_000.0);
         assert_eq!((third - idle).as_millis(), 980);
+    }
+
+    #[test]
+    fn what_is_no_rate_is_no_limit() {
+        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let pace = Pace::new(Some(rate), Some(rate));
+            assert!(pace.requests.is_none() && pace.bytes.is_none(), "{rate}");
+        }
     }
 
     #[test]
