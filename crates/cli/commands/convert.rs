@@ -1,5 +1,7 @@
 //! `rehost convert`
 
+mod destination;
+
 use super::options;
 use crate::args::{ConvertArgs, ProjectArgs};
 use crate::blueprint;
@@ -9,26 +11,23 @@ use crate::machine::Opened;
 use crate::migration::{self, Migration};
 use crate::record::{Notes, Recorder};
 use crate::regions::{self, Written};
-use crate::snapshot_home::{Home, New, Role, Set, Snapshot};
+use crate::snapshot_home::{Set, Snapshot};
 use crate::source::Purpose;
 use crate::target::{self, Output};
 use crate::terminal::{Colour, Terminal};
-use crate::write_format::{self, Chosen};
 use crate::{machine, output, source_facts};
 use ::convert::{Because, Conversion, Finding, Options, Severity};
 use ::launch::blueprint::{Blueprint, BootMode, SourceFacts};
 use ::launch::project::Machine;
 use anyhow::{Context, Result, bail};
 use block::BlockRead;
+use destination::{Places, Target, ToWrite};
 use fs::Time;
 use guest::{Firmware, GuestPath};
-use image::WriteOptions;
 use rayon::prelude::*;
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
@@ -264,145 +263,6 @@ fn machine_of(image: &str) -> String {
     Source::parse(image).map_or_else(|_| image.to_owned(), |source| source.stem())
 }
 
-/// Where converted disks go, with everything decided before work starts.
-enum Target {
-    Files {
-        place: Place,
-        chosen: Chosen,
-        options: WriteOptions,
-    },
-    Snapshots(Home),
-}
-
-enum Place {
-    File(PathBuf),
-    Dir(PathBuf),
-}
-
-impl Target {
-    fn new(destination: Destination, several: bool, args: &ConvertArgs) -> Result<Self> {
-        let home = Home::open(&destination, &args.source.aws, &args.upload)?;
-        let path = match (destination, home) {
-            (_, Some(_)) if args.format.is_given() => {
-                bail!("formats and their options are about image files, not about stores or EBS")
-            }
-            (_, Some(home)) => return Ok(Self::Snapshots(home)),
-            (Destination::Path(path), None) => path,
-            (Destination::Store(_) | Destination::Ebs, None) => {
-                bail!("nothing can be written there")
-            }
-        };
-        let named_as_dir = path.as_os_str().as_encoded_bytes().ends_with(b"/");
-        let place = if several || named_as_dir || path.is_dir() {
-            Place::Dir(path)
-        } else {
-            Place::File(path)
-        };
-        let named = match &place {
-            Place::File(path) => Some(path.as_path()),
-            Place::Dir(_) => None,
-        };
-        let chosen = write_format::choose(&args.format, named)?;
-        if let Place::Dir(path) = &place {
-            std::fs::create_dir_all(path).with_context(|| {
-                format!(
-                    "several disks need a directory, and {} is none",
-                    path.display()
-                )
-            })?;
-        }
-        Ok(Self::Files {
-            place,
-            options: WriteOptions {
-                format: chosen.format,
-                overwrite: args.force,
-                ..WriteOptions::default()
-            },
-            chosen,
-        })
-    }
-
-    fn overwrites(&self) -> bool {
-        match self {
-            Self::Files { options, .. } => options.overwrite,
-            Self::Snapshots(_) => false,
-        }
-    }
-
-    fn write(
-        &self,
-        disk: &ToWrite<'_>,
-        device: &dyn BlockRead,
-        terminal: &Terminal,
-    ) -> Result<Output> {
-        match self {
-            Self::Files {
-                chosen, options, ..
-            } => target::write_file(disk.name, device, disk.path, chosen, options, terminal),
-            Self::Snapshots(home) => disk.write_snapshot(device, home, terminal),
-        }
-    }
-
-    /// Begins what is made of a machine.
-    fn begin(&self, job: &Job, opened: &Opened) -> Result<Option<Set>> {
-        let Self::Snapshots(home) = self else {
-            return Ok(None);
-        };
-        let mut what = vec![job.machine.as_str()];
-        what.extend(opened.machine.disks().iter().map(|disk| disk.name.as_str()));
-        home.begin(Role::Converted, &what).map(Some)
-    }
-}
-
-/// A converted disk on its way out.
-struct ToWrite<'a> {
-    name: &'a str,
-    path: &'a Path,
-    machine: &'a str,
-    /// Its number in the machine.
-    number: &'a str,
-    /// What it was made from, if that is a snapshot.
-    from: Option<&'a Snapshot>,
-    /// Bytes that differ from what it was made from.
-    changed: &'a [Range<u64>],
-    /// What it belongs to, if it becomes a snapshot.
-    set: Option<&'a Set>,
-}
-
-impl ToWrite<'_> {
-    /// Made from a snapshot of the same place it inherits of that one, and only what the conversion
-    /// wrote is read and stored.
-    fn write_snapshot(
-        &self,
-        device: &dyn BlockRead,
-        home: &Home,
-        terminal: &Terminal,
-    ) -> Result<Output> {
-        let set = self.set.context("nothing was begun")?;
-        let parent = match self.from {
-            Some(from) => home.parent(from, self.changed, terminal)?,
-            None => None,
-        };
-        let of = self.from.and_then(Snapshot::of);
-        let (machine, number) = match &of {
-            Some((machine, number)) => (machine.as_str(), number.as_str()),
-            None => (self.machine, self.number),
-        };
-        let new = New {
-            name: self.name,
-            device,
-            machine,
-            number,
-            place: self.number,
-            role: Role::Converted,
-            parent: parent.as_ref(),
-            changed: parent.is_some().then_some(self.changed),
-            only_if_changed: false,
-        };
-        home.write(set, &new, terminal)
-    }
-}
-
 /// What all machines have in common.
 struct Run<'a> {
     args: &'a ConvertArgs,
@@ -568,63 +428,6 @@ fn convert_guest(
         });
     }
     Ok(conversion)
-}
-
-/// The paths of the outputs of each job.
-struct Places(Vec<Vec<PathBuf>>);
-
-impl Places {
-    /// Gives every disk of every machine its path, before anything is written: no two of them the
-    /// same, and none a file that any machine is read from.
-    fn claim(jobs: &[Job], opened: &[Result<Opened>], target: &Target) -> Result<Self> {
-        let mut sources: Vec<PathBuf> = Vec::new();
-        for (job, opened) in jobs.iter().zip(opened) {
-            sources.extend(job.images.iter().map(PathBuf::from));
-            sources.extend(
-                opened
-                    .iter()
-                    .flat_map(|opened| opened.files.iter().cloned()),
-            );
-        }
-        let mut seen = BTreeSet::new();
-        let mut places = Vec::new();
-        for opened in opened {
-            let paths = opened
-                .as_ref()
-                .map_or_else(|_| Vec::new(), |opened| paths(opened, target));
-            for path in &paths {
-                if let Target::Snapshots(_) = target {
-                    break;
-                }
-                if !seen.insert(path.clone()) {
-                    bail!(
-                        "two disks would both be written to {}; rename one",
-                        path.display()
-                    );
-                }
-                target::claim(path, &sources, target.overwrites())?;
-            }
-            places.push(paths);
-        }
-        Ok(Self(places))
-    }
-}
-
-/// The path of each disk's output.
-fn paths(opened: &Opened, target: &Target) -> Vec<PathBuf> {
-    let path = |stem: &String| match target {
-        Target::Files {
-            place: Place::File(path),
-            ..
-        } => path.clone(),
-        Target::Files {
-            place: Place::Dir(dir),
-            chosen,
-            ..
-        } => dir.join(format!("{stem}.{}", chosen.name())),
-        Target::Snapshots(_) => PathBuf::new(),
-    };
-    opened.stems.iter().map(path).collect()
 }
 
 /// stdout gets the names of what was made, one a line; people read stderr.
