@@ -29,6 +29,7 @@ mod snapshot_home;
 mod snapshot_name;
 mod source;
 mod source_facts;
+mod state;
 mod table;
 mod target;
 mod terminal;
