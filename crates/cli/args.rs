@@ -206,6 +206,7 @@ pub(crate) enum Command {
     ///
     /// As `test`, for machines of which a test came up. Stop the source first, so that the last
     /// snapshot has all of it. After a cutover no launch touches the machine until `rehost mark ready`.
+    /// Without names, machines that are cut over are left as they are, and those that are not go on.
     #[command(
         after_help = "Examples:\n  rehost cutover web1\n  rehost cutover --dry-run\n  rehost cutover --untested --report reports/ web1\n\nExit status: 6 if a target did not come up, others as for every command."
     )]
