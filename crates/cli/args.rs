@@ -19,7 +19,7 @@ pub(crate) use migration::{
     CutoverArgs, GcArgs, MarkArgs, MarkedState, OfProjectArgs, ProjectArgs, StatusArgs, TargetArgs,
     TestArgs,
 };
-pub(crate) use report::{FleetCommand, FleetReportArgs, ReportArgs};
+pub(crate) use report::{FleetCommand, FleetReportArgs, RecordArgs, ReportArgs};
 pub(crate) use snapshots::{DiffArgs, IamPolicyArgs, PolicyFor, ReplicateArgs, SnapshotsCommand};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -230,7 +230,7 @@ pub(crate) enum Command {
     /// uploaded, and what to check by hand. The page is one file without scripts that asks nothing
     /// from anywhere; it can be mailed, printed and read on a phone.
     #[command(
-        after_help = "Examples:\n  rehost convert web1.vmdk -o web1.raw --report web1.json\n  rehost report web1.json -o web1.html\n  rehost report reports/*.json > all.html"
+        after_help = "Examples:\n  rehost convert web1.vmdk -o web1.raw --report web1.json\n  rehost report web1.json -o web1.html\n  rehost report -o last.html\n  rehost report reports/*.json > all.html"
     )]
     Report(ReportArgs),
     /// Look at what became of many machines
@@ -387,12 +387,8 @@ pub(crate) struct ConvertArgs {
     /// Print a report as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write what was found and done to this file as JSON; `rehost report` makes a page of it
-    ///
-    /// It is written whenever the run ends, also when it fails. A report that is there is replaced,
-    /// anything else is not.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
     #[command(flatten)]
     pub(crate) upload: UploadArgs,
 }

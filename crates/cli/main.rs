@@ -15,6 +15,7 @@ mod exit;
 mod facts;
 mod identity;
 mod kept;
+mod kept_reports;
 mod locator;
 mod machine;
 mod migration;
