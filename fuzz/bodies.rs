@@ -348,8 +348,8 @@ pub fn boot_files(data: &[u8]) {
     let mut entry = LoaderEntry::parse(data);
     assert_eq!(entry.render(), data);
     let _ = entry.options();
-    entry.edit_options(|line, last| {
-        if last {
+    entry.edit_options(|line, first| {
+        if first {
             line.push("console=ttyS0");
         }
     });

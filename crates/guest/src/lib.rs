@@ -56,7 +56,7 @@ pub use error::Error;
 pub use facts::{Architecture, Facts, Firmware, FstabFact, VolumeFact};
 pub use firmware::boot_disk;
 pub use inspect::inspect;
-pub use kernels::Kernel;
+pub use kernels::{Kernel, inspect as kernels};
 pub use machine::{Disk, Machine, Root, SourceDisk, Volume};
 pub use network::Network;
 pub use os::{Family, Lineage, Os};

@@ -105,7 +105,7 @@ impl<'k> Outcome<'k> {
             release: &kernel.version,
             dir: modules,
         };
-        let wanted = boot_drivers(options);
+        let wanted = boot_drivers(options, Some(kernel));
         let initramfs = Initramfs::read(&bytes).map_err(failed)?;
         let resume = stale_resume(&initramfs, facts);
         let request = Request {
@@ -115,7 +115,7 @@ impl<'k> Outcome<'k> {
             ..Request::default()
         };
         let report = initramfs.assess(&tree, &wanted).map_err(failed)?;
-        let network = network_drivers(options);
+        let network = network_drivers(options, Some(kernel));
         let found = initramfs.assess(&tree, &network).map_err(failed)?;
         outcome.no_network = network
             .into_iter()
@@ -156,7 +156,7 @@ impl<'k> Outcome<'k> {
             );
             draft.find(Severity::Warning, text);
         }
-        let bootable = report.missing.len() < boot_drivers(draft.options()).len();
+        let bootable = report.missing.len() < boot_drivers(draft.options(), None).len();
         if let Some((path, extension)) = self.extension {
             let added = &extension.report.to_add;
             let why = if added.is_empty() {

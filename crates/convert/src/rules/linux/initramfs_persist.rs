@@ -21,7 +21,7 @@ const WHY: &str = "the guest's next kernel update has to keep the drivers that t
 const HEADER: &str = "# Added by rehost: disks of EC2 instances\n";
 
 fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
-    let drivers = boot_drivers(draft.options());
+    let drivers = boot_drivers(draft.options(), None);
     if draft.exists(&"/etc/initramfs-tools".into())? {
         let path = GuestPath::from("/etc/initramfs-tools/modules");
         let old = draft.read(&path)?.unwrap_or_default();

@@ -10,6 +10,7 @@ mod getty_serial;
 mod grub_device_map;
 mod initramfs;
 mod initramfs_persist;
+mod kernel_choice;
 mod modprobe_cleanup;
 mod multipath;
 mod network;
@@ -26,6 +27,7 @@ use crate::Rule;
 
 /// In the order in which they run.
 pub(crate) const RULES: &[Rule] = &[
+    kernel_choice::RULE,
     initramfs::RULE,
     initramfs_persist::RULE,
     resume::RULE,

@@ -15,6 +15,7 @@ pub(super) struct TestGuest {
     files: BTreeMap<String, String>,
     pub(super) options: Options,
     mounts: Vec<&'static str>,
+    kernels: bool,
     adjust: fn(&mut Facts),
 }
 
@@ -36,6 +37,7 @@ impl TestGuest {
             files: files.iter().map(owned).collect(),
             options: Options::default(),
             mounts: Vec::new(),
+            kernels: false,
             adjust: |_| {},
         }
     }
@@ -48,6 +50,12 @@ impl TestGuest {
     /// Puts what lies below this path on a file system of its own.
     pub(super) fn with_mount(mut self, at: &'static str) -> Self {
         self.mounts.push(at);
+        self
+    }
+
+    /// Lets inspection find the kernels among the files.
+    pub(super) fn with_kernels(mut self) -> Self {
+        self.kernels = true;
         self
     }
 
@@ -65,6 +73,14 @@ impl TestGuest {
         let again = after.run_once(rules);
         assert!(again.changed.is_empty(), "not stable: {:?}", again.changed);
         outcome
+    }
+
+    /// Runs a rule that has to fail, and returns what it says.
+    pub(super) fn fails(&self, rule: &Rule) -> String {
+        let guest = self.guest();
+        let facts = self.facts(&guest);
+        let mut draft = Draft::new(&guest, &facts, &self.options);
+        (rule.run)(&mut draft).unwrap_err().to_string()
     }
 
     fn run_once(&self, rules: &[Rule]) -> Outcome {
@@ -147,7 +163,13 @@ impl TestGuest {
             ..VolumeFact::default()
         };
         let boot = guest::boot::inspect(guest).unwrap();
+        let kernels = if self.kernels {
+            guest::kernels(guest).unwrap()
+        } else {
+            Vec::new()
+        };
         let mut facts = Facts {
+            kernels,
             volumes: vec![volume(1, "swap-uuid"), volume(2, "root-uuid")],
             root: VolumeId {
                 disk: 0,
