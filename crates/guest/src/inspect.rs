@@ -41,7 +41,8 @@ pub fn inspect(machine: &Machine, guest: &Guest) -> Result<Facts, Error> {
             ..Os::default()
         }
     });
-    let packages = tolerate(packages::inspect(guest), &mut findings)?;
+    let packages = packages::inspect(guest, &mut findings);
+    let packages = tolerate(packages, &mut findings)?;
     let firmware = firmware::inspect(machine)?.unwrap_or_else(|| {
         if !machine.disks().is_empty() {
             findings.push("no disk holds a boot loader that is known".to_owned());
@@ -168,9 +169,9 @@ fn architecture(guest: &Guest, packages: &Packages) -> Result<Architecture, Erro
         });
     }
     Ok(match packages.architecture.as_deref() {
-        Some("amd64") => Architecture::X86_64,
-        Some("i386") => Architecture::X86,
-        Some("arm64") => Architecture::Aarch64,
+        Some("amd64" | "x86_64") => Architecture::X86_64,
+        Some("i386" | "i586" | "i686") => Architecture::X86,
+        Some("arm64" | "aarch64") => Architecture::Aarch64,
         _ => Architecture::Other,
     })
 }
