@@ -3,7 +3,7 @@
 use crate::mount::{read_fstab, resolve_fstab};
 use crate::{
     Architecture, Content, Error, Facts, Firmware, Guest, GuestPath, Machine, Os, Packages,
-    VolumeFact, boot, cloud_init, firmware, kernels, network, packages, source_tools,
+    VolumeFact, boot, cloud_init, firmware, kernels, network, packages, selinux, source_tools,
 };
 use std::collections::BTreeMap;
 
@@ -59,6 +59,7 @@ pub fn inspect(machine: &Machine, guest: &Guest) -> Result<Facts, Error> {
         architecture: tolerate(architecture(guest, &packages), &mut findings)?,
         network: tolerate(network::inspect(guest), &mut findings)?,
         cloud_init: tolerate(cloud_init::inspect(guest, &boot), &mut findings)?,
+        selinux: tolerate(selinux::inspect(guest, &boot), &mut findings)?,
         boot,
         source_tools: tolerate(source_tools::inspect(guest), &mut findings)?,
         root: guest.root_volume(),
