@@ -42,6 +42,7 @@ pub mod network;
 mod os;
 mod packages;
 mod path;
+pub mod selinux;
 pub mod source_tools;
 #[cfg(test)]
 mod testing;
@@ -62,6 +63,7 @@ pub use network::Network;
 pub use os::{Family, Lineage, Os};
 pub use packages::{PackageManager, Packages};
 pub use path::GuestPath;
+pub use selinux::{Selinux, SelinuxMode};
 pub use source_tools::SourceTool;
 pub use tree::{DirEntry, Guest, Mount};
 pub use volume_id::VolumeId;

@@ -1,5 +1,6 @@
 //! A guest's file systems, put together as one tree.
 
+mod device;
 mod edit;
 mod walk;
 
