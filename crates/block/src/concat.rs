@@ -8,10 +8,13 @@ use std::sync::Arc;
 /// Devices one after the other: a linear volume of several pieces.
 #[derive(Clone, Debug)]
 pub struct Concat {
-    /// Each with the byte of the whole at which it ends; none is empty.
-    parts: Vec<(u64, Arc<dyn BlockWrite>)>,
+    /// None is empty.
+    parts: Vec<Part>,
     size: u64,
 }
+
+/// A device, and the byte of the whole at which it ends.
+type Part = (u64, Arc<dyn BlockWrite>);
 
 impl Concat {
     /// Puts devices together in this order; empty ones are left out.
@@ -36,7 +39,7 @@ impl Concat {
     }
 
     /// The part that holds `offset`, and the byte of the whole at which it starts.
-    fn part(&self, offset: u64) -> Option<(u64, &(u64, Arc<dyn BlockWrite>))> {
+    fn part(&self, offset: u64) -> Option<(u64, &Part)> {
         let index = self.parts.partition_point(|(end, _)| *end <= offset);
         let start = match index.checked_sub(1) {
             Some(before) => self.parts.get(before).map_or(0, |(end, _)| *end),
@@ -120,9 +123,8 @@ mod tests {
         let parts: Vec<Arc<Memory>> = [3_u8, 0, 4, 5]
             .map(|len| Arc::new(Memory::new((0..len).map(|n| n + 10 * len).collect())))
             .into();
-        let devices = parts
-            .iter()
-            .map(|part| -> Arc<dyn BlockWrite> { part.clone() });
+        let [a, b, c, d] = &parts[..] else { panic!() };
+        let devices: [Arc<dyn BlockWrite>; 4] = [a.clone(), b.clone(), c.clone(), d.clone()];
         let concat = Concat::new(devices).unwrap();
         assert_eq!(concat.size(), 12);
         let mut all = [0; 12];
