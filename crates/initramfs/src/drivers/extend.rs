@@ -65,7 +65,7 @@ pub struct Extension {
     pub method: Method,
     /// The drivers, as they were found.
     pub report: Report,
-    /// Files in the new archive, where they will stand, the marker left out.
+    /// Files and links in the new archive, where they will stand, the marker left out.
     pub files: Vec<String>,
 }
 
@@ -139,7 +139,10 @@ impl Initramfs<'_> {
             tail,
             method,
             report,
-            files: files.into_keys().collect(),
+            files: files
+                .into_keys()
+                .chain(request.links.keys().cloned())
+                .collect(),
         }))
     }
 
