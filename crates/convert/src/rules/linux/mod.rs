@@ -16,6 +16,7 @@ mod network;
 mod nvme_timeout;
 mod resume;
 mod root_by_uuid;
+mod selinux_labels;
 mod serial_console;
 mod source_tools;
 #[cfg(test)]
@@ -48,4 +49,6 @@ pub(crate) const RULES: &[Rule] = &[
     multipath::RULE,
     modprobe_cleanup::RULE,
     getty_serial::RULE,
+    // Last: it looks at what the others make.
+    selinux_labels::RULE,
 ];
