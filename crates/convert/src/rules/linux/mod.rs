@@ -42,6 +42,7 @@ pub(crate) const RULES: &[Rule] = &[
     network::NAME,
     network::BINDINGS,
     network::RESOLV_CONF,
+    network::NO_AUTO_DEFAULT,
     uefi_fallback::RULE,
     cloud_init::RULE,
     source_tools::RULE,
