@@ -18,6 +18,7 @@ mod resume;
 mod root_by_uuid;
 mod selinux_labels;
 mod serial_console;
+mod source_repositories;
 mod source_tools;
 #[cfg(test)]
 mod testing;
@@ -46,6 +47,7 @@ pub(crate) const RULES: &[Rule] = &[
     uefi_fallback::RULE,
     cloud_init::RULE,
     source_tools::RULE,
+    source_repositories::RULE,
     blkid_cache::RULE,
     multipath::RULE,
     modprobe_cleanup::RULE,
