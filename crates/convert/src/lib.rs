@@ -26,6 +26,7 @@ mod change;
 mod conversion;
 mod draft;
 mod error;
+mod labels;
 mod options;
 mod originals;
 mod plan;

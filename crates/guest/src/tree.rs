@@ -254,6 +254,14 @@ impl Guest {
         Ok((mount.at.clone(), space))
     }
 
+    /// Where the file system that holds `path`, or would hold it, is mounted.
+    ///
+    /// # Errors
+    /// As [`canonical`](Self::canonical).
+    pub fn mount_point(&self, path: &GuestPath) -> Result<&GuestPath, Error> {
+        Ok(&self.mounts[self.mount_of(&self.canonical(path, true)?)].at)
+    }
+
     /// When the guest itself last wrote any of its file systems: the reproducible "now" of edits.
     pub fn last_write(&self) -> Option<Time> {
         self.mounts

@@ -23,7 +23,9 @@ mod network;
 mod nvme_timeout;
 mod resume;
 mod root_by_uuid;
+mod selinux_labels;
 mod serial_console;
+mod source_repositories;
 mod source_tools;
 #[cfg(test)]
 mod testing;
@@ -49,10 +51,12 @@ pub(crate) const RULES: &[Rule] = &[
     network::NAME,
     network::BINDINGS,
     network::RESOLV_CONF,
+    network::NO_AUTO_DEFAULT,
     uefi_fallback::RULE,
     firmware::RULE,
     cloud_init::RULE,
     source_tools::RULE,
+    source_repositories::RULE,
     blkid_cache::RULE,
     lvm::RULE,
     mdadm::RULE,
@@ -60,4 +64,6 @@ pub(crate) const RULES: &[Rule] = &[
     kdump::RULE,
     modprobe_cleanup::RULE,
     getty_serial::RULE,
+    // Last: it looks at what the others make.
+    selinux_labels::RULE,
 ];

@@ -1,6 +1,7 @@
 //! Guests in memory that rules are run on.
 
 use crate::change::{self, After};
+use crate::labels::Labels;
 use crate::{Draft, Options, Rule};
 use fs::{FileSystem, FileSystemEdit, Kind, MemoryFs, NewNode};
 use guest::{Content, Facts, Guest, GuestPath, VolumeFact, VolumeId};
@@ -27,6 +28,8 @@ pub(super) struct Outcome {
     pub(super) changed: Vec<String>,
     /// Permission bits of changed files.
     pub(super) modes: BTreeMap<String, u16>,
+    /// SELinux labels of changed files, links and new directories.
+    pub(super) labels: BTreeMap<String, String>,
     pub(super) findings: Vec<String>,
 }
 
@@ -86,7 +89,8 @@ impl TestGuest {
     fn run_once(&self, rules: &[Rule]) -> Outcome {
         let guest = self.guest();
         let facts = self.facts(&guest);
-        let mut draft = Draft::new(&guest, &facts, &self.options);
+        let labels = Labels::of(&guest, &facts, &self.options).unwrap();
+        let mut draft = Draft::new(&guest, &facts, &self.options, &labels);
         for rule in rules {
             if (rule.applies)(&facts, &self.options) {
                 draft.enter(rule.id);
@@ -94,9 +98,13 @@ impl TestGuest {
             }
         }
         let (mut files, mut changed, mut modes) = (self.files.clone(), Vec::new(), BTreeMap::new());
+        let mut labels = BTreeMap::new();
         let (changes, findings) = draft.finish();
         for change in changes {
             let path = change.path.to_string();
+            if let Some(label) = change.after.state().selinux() {
+                labels.insert(path.clone(), label.to_owned());
+            }
             match change.after {
                 After::Dir { .. } => continue,
                 After::Absent => drop(files.remove(&path)),
@@ -104,7 +112,7 @@ impl TestGuest {
                     let target = String::from_utf8(target.0).unwrap();
                     files.insert(path.clone(), format!("-> {target}"));
                 }
-                After::File { content, node } => {
+                After::File { content, node, .. } => {
                     files.insert(path.clone(), self.content(&path, content));
                     modes.insert(path.clone(), node.mode);
                 }
@@ -115,6 +123,7 @@ impl TestGuest {
             files,
             changed,
             modes,
+            labels,
             findings: findings.into_iter().map(|finding| finding.text).collect(),
         }
     }
@@ -134,6 +143,13 @@ impl TestGuest {
 
     fn guest(&self) -> Guest {
         let mut systems: Vec<(&str, MemoryFs)> = vec![("", MemoryFs::new("root-uuid", None))];
+        // Its root has a label, so that it is one of those that have.
+        let root = systems[0].1.root();
+        let label = Some(&b"a:root\0"[..]);
+        systems[0]
+            .1
+            .set_xattr(root, guest::selinux::ATTRIBUTE, label)
+            .unwrap();
         for at in &self.mounts {
             put(&mut systems[0].1, &GuestPath::from(*at).join("below"), "");
             systems.push((at, MemoryFs::new("more-uuid", None)));
@@ -177,6 +193,7 @@ impl TestGuest {
             },
             network: guest::network::inspect(guest).unwrap(),
             cloud_init: guest::cloud_init::inspect(guest, &boot).unwrap(),
+            selinux: guest::selinux::inspect(guest, &boot).unwrap(),
             source_tools: guest::source_tools::inspect(guest).unwrap(),
             boot,
             ..Facts::default()
