@@ -28,15 +28,10 @@ const SYSCONFIG: &str = "/etc/sysconfig/kernel";
 fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
     let (guest, facts, options) = (draft.guest(), draft.facts(), draft.options());
     let usable = |kernel: &&Kernel| rank(facts, options, kernel) > 0;
-    let kernels = facts.kernels.iter();
-    let best = kernels.clone().filter(usable).max_by(|one, other| {
-        let ranks = [one, other].map(|kernel| rank(facts, options, kernel));
-        ranks[0].cmp(&ranks[1]).then_with(|| one.compare(other))
-    });
-    let Some(best) = best else {
+    let Some(best) = best(facts, options) else {
         return Err(none_will_do(facts, options));
     };
-    if kernels.clone().all(|kernel| usable(&kernel)) {
+    if facts.kernels.iter().all(|kernel| usable(&kernel)) {
         return Ok(());
     }
     let choice = Choice {
@@ -87,6 +82,28 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
         sysconfig(draft, best)?;
     }
     Ok(())
+}
+
+/// The kernel that starts by itself, as far as that can be told: the default if it suits the target,
+/// else the one that becomes the default.
+pub(super) fn starts<'g>(draft: &Draft<'g>) -> Result<Option<&'g Kernel>, Error> {
+    let (guest, facts, options) = (draft.guest(), draft.facts(), draft.options());
+    let default = facts.boot.default.and_then(|at| facts.boot.entries.get(at));
+    let default = default.map(|entry| kernel_of(guest, facts, entry));
+    let default = default.transpose()?.flatten();
+    if default.is_some_and(|kernel| rank(facts, options, kernel) > 0) {
+        return Ok(default);
+    }
+    Ok(best(facts, options).or(default))
+}
+
+/// The kernel that suits the target best; none if none does.
+fn best<'f>(facts: &'f Facts, options: &Options) -> Option<&'f Kernel> {
+    let suits = |kernel: &&Kernel| rank(facts, options, kernel) > 0;
+    facts.kernels.iter().filter(suits).max_by(|one, other| {
+        let ranks = [one, other].map(|kernel| rank(facts, options, kernel));
+        ranks[0].cmp(&ranks[1]).then_with(|| one.compare(other))
+    })
 }
 
 /// How well a kernel suits the target; 0 if it does not. Where either kind of instance will do, one

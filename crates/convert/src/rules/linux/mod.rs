@@ -5,13 +5,19 @@ mod cloud_init;
 mod command_lines;
 mod crypttab;
 mod drivers;
+mod firmware;
 mod fstab;
 mod getty_serial;
 mod grub_device_map;
 mod initramfs;
+mod initramfs_files;
 mod initramfs_persist;
+mod kdump;
 mod kernel_choice;
+mod lvm;
+mod mdadm;
 mod modprobe_cleanup;
+mod modules;
 mod multipath;
 mod network;
 mod nvme_timeout;
@@ -44,10 +50,14 @@ pub(crate) const RULES: &[Rule] = &[
     network::BINDINGS,
     network::RESOLV_CONF,
     uefi_fallback::RULE,
+    firmware::RULE,
     cloud_init::RULE,
     source_tools::RULE,
     blkid_cache::RULE,
+    lvm::RULE,
+    mdadm::RULE,
     multipath::RULE,
+    kdump::RULE,
     modprobe_cleanup::RULE,
     getty_serial::RULE,
 ];
