@@ -102,9 +102,12 @@ pub(crate) struct GlobalArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show what is on the disks of a machine
+    /// Show what is on the disks of a machine, and whether it can run on EC2
+    ///
+    /// For Nitro, Xen and arm64 instances there is a verdict: ready as it is, ready after conversion,
+    /// or not possible, and why.
     #[command(
-        after_help = "Examples:\n  rehost inspect web1.vmdk\n  rehost inspect --json disk1.qcow2 disk2.qcow2 | jq .os"
+        after_help = "Examples:\n  rehost inspect web1.vmdk\n  rehost inspect --json disk1.qcow2 disk2.qcow2 | jq .os\n  rehost inspect --json web1.vmdk | jq '.readiness[] | {generation, verdict}'"
     )]
     Inspect(InspectArgs),
     /// Show what a conversion would change and why; write nothing
