@@ -60,6 +60,7 @@ targets! {
     fat_file_system
     initramfs_image
     kernel_modules
+    logical_volumes
     manifest
     mount_tables
     network_files
@@ -68,6 +69,7 @@ targets! {
     partitions
     plan
     qcow2
+    raid_members
     vhd
     vhdx
     vmdk

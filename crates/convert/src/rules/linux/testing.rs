@@ -138,10 +138,7 @@ impl TestGuest {
 
     fn facts(&self, guest: &Guest) -> Facts {
         let volume = |partition, uuid: &str| VolumeFact {
-            id: VolumeId {
-                disk: 0,
-                partition: Some(partition),
-            },
+            id: VolumeId::partition(0, partition),
             uuid: Some(uuid.to_owned()),
             content: Content::Unknown,
             ..VolumeFact::default()
@@ -149,10 +146,7 @@ impl TestGuest {
         let boot = guest::boot::inspect(guest).unwrap();
         let mut facts = Facts {
             volumes: vec![volume(1, "swap-uuid"), volume(2, "root-uuid")],
-            root: VolumeId {
-                disk: 0,
-                partition: Some(2),
-            },
+            root: VolumeId::partition(0, 2),
             network: guest::network::inspect(guest).unwrap(),
             cloud_init: guest::cloud_init::inspect(guest, &boot).unwrap(),
             source_tools: guest::source_tools::inspect(guest).unwrap(),
