@@ -61,6 +61,7 @@ targets! {
     guest_files
     initramfs_image
     kernel_modules
+    logical_volumes
     manifest
     mount_tables
     network_files
@@ -69,6 +70,7 @@ targets! {
     partitions
     plan
     qcow2
+    raid_members
     vhd
     vhdx
     vmdk

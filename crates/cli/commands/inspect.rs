@@ -16,7 +16,7 @@ use std::process::ExitCode;
 pub(super) fn run(args: &InspectArgs, terminal: &Terminal) -> Result<ExitCode> {
     let opened = machine::open(&args.images, &args.source, Purpose::Look, terminal)?;
     let root = opened.root(args.source.root.as_deref())?;
-    let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
+    let guest = Guest::open(&opened.machine, &root).context("cannot open the guest")?;
     let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;
     let readiness = ::convert::readiness(&guest, &facts);
     if args.json {
@@ -85,7 +85,7 @@ fn text(facts: &Facts, terminal: &Terminal) -> String {
     for (at, volume) in facts.volumes.iter().enumerate() {
         let mut value = format!(
             "{:<6} {:>9}  {}",
-            machine::argument(volume.id),
+            machine::argument(&volume.id),
             size::text(volume.size),
             machine::content(&volume.content)
         );

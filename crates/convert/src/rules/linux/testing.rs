@@ -170,10 +170,7 @@ impl TestGuest {
 
     fn facts(&self, guest: &Guest) -> Facts {
         let volume = |partition, uuid: &str| VolumeFact {
-            id: VolumeId {
-                disk: 0,
-                partition: Some(partition),
-            },
+            id: VolumeId::partition(0, partition),
             uuid: Some(uuid.to_owned()),
             content: Content::Unknown,
             ..VolumeFact::default()
@@ -187,10 +184,7 @@ impl TestGuest {
         let mut facts = Facts {
             kernels,
             volumes: vec![volume(1, "swap-uuid"), volume(2, "root-uuid")],
-            root: VolumeId {
-                disk: 0,
-                partition: Some(2),
-            },
+            root: VolumeId::partition(0, 2),
             network: guest::network::inspect(guest).unwrap(),
             cloud_init: guest::cloud_init::inspect(guest, &boot).unwrap(),
             selinux: guest::selinux::inspect(guest, &boot).unwrap(),
