@@ -401,6 +401,157 @@ pub fn network_files(data: &[u8]) {
     }
 }
 
+/// What the rules make of one file of network configuration: the first byte says which file it is,
+/// the second of which release the guest is, the rest is what it holds. What was converted once is
+/// right.
+pub fn network_conversion(data: &[u8]) {
+    const FILES: [&str; 12] = [
+        "/etc/sysconfig/network-scripts/ifcfg-eth0",
+        "/etc/sysconfig/network-scripts/ifcfg-eth0:1",
+        "/etc/sysconfig/network",
+        "/etc/NetworkManager/system-connections/lan.nmconnection",
+        "/etc/NetworkManager/conf.d/00-server.conf",
+        "/etc/systemd/network/10-lan.link",
+        "/etc/systemd/network/10-lan.network",
+        "/etc/udev/rules.d/70-persistent-net.rules",
+        "/etc/network/interfaces",
+        "/etc/sysconfig/network/ifcfg-eth0",
+        "/etc/yum.repos.d/a.repo",
+        "/etc/selinux/config",
+    ];
+    const RELEASES: [&str; 6] = ["6.10", "7.9", "8.9", "9.4", "10.0", "x"];
+    let [file, release, content @ ..] = data else {
+        return;
+    };
+    let mut root = fs::MemoryFs::new("1-2", None);
+    let file = FILES[usize::from(*file) % FILES.len()];
+    let files = [
+        (file, content),
+        ("/usr/lib/systemd/network/99-default.link", b""),
+        ("/usr/sbin/NetworkManager", b""),
+    ];
+    for (path, content) in files {
+        let mut parts: Vec<&str> = path.split('/').skip(1).collect();
+        let name = parts.pop().unwrap_or_default();
+        let mut directory = root.root();
+        for part in parts {
+            let part = part.as_bytes();
+            directory = match root.lookup(directory, part) {
+                Ok(known) => known,
+                Err(_) => root
+                    .make_dir(directory, part, NewNode::root(0o755))
+                    .expect("the name is free"),
+            };
+        }
+        let node = root
+            .create(directory, name.as_bytes(), NewNode::root(0o644))
+            .expect("the name is free");
+        root.replace(node, content).expect("there is room");
+    }
+    let mut guest = guest::Guest::of(Box::new(root));
+    let facts = |guest: &guest::Guest| {
+        let boot = guest::Boot::default();
+        guest::Facts {
+            os: guest::Os {
+                family: guest::Family::Rhel,
+                version: Some(RELEASES[usize::from(*release) % RELEASES.len()].to_owned()),
+                ..guest::Os::default()
+            },
+            network: guest::network::inspect(guest).expect("memory can be read"),
+            selinux: guest::selinux::inspect(guest, &boot).expect("memory can be read"),
+            boot,
+            ..guest::Facts::default()
+        }
+    };
+    let options = convert::Options::default();
+    let plan = convert::plan(&guest, &facts(&guest), &options).expect("there is a plan");
+    plan.apply(&mut guest, Time::default()).expect("it fits");
+    plan.verify(&guest).expect("it was done");
+    let again = convert::plan(&guest, &facts(&guest), &options).expect("there is a plan");
+    assert!(again.is_empty(), "{}", again.render(true));
+}
+
+/// The files in which an SELinux policy has its labels.
+pub fn file_contexts(data: &[u8]) {
+    use guest::selinux::FileContexts;
+    let mut contexts = FileContexts::default();
+    contexts.add(data);
+    let paths = [
+        "/",
+        "/etc/fstab",
+        "/etc/a.d/b.conf",
+        "/usr/lib64/libc.so.6",
+        "/var/lib/x y",
+    ];
+    for substitutions in [&b""[..], data] {
+        contexts.substitute(substitutions, substitutions);
+        for path in paths {
+            for kind in [Kind::File, Kind::Dir, Kind::Symlink] {
+                let _ = contexts.label(path, kind);
+            }
+        }
+    }
+}
+
+/// rpm's list in Berkeley DB.
+pub fn rpm_bdb(data: &[u8]) {
+    rpm_list(data, None);
+}
+
+/// rpm's list in ndb. Few mutations would come past the checksums, so they are made right for a
+/// second try.
+pub fn rpm_ndb(data: &[u8]) {
+    rpm_list(data, None);
+    let mut list = data.to_vec();
+    let mut at = 0;
+    while let Some(start) = find(&list[at..], b"BlbS").map(|found| at + found) {
+        let Some(end) = find(&list[start..], b"BlbE").map(|found| start + found) else {
+            break;
+        };
+        at = end;
+        if let Some(tail) = end.checked_sub(8).filter(|tail| *tail >= start) {
+            let (mut low, mut high) = (1_u32, 0);
+            for byte in &list[start..tail] {
+                low = (low + u32::from(*byte)) % 65521;
+                high = (high + low) % 65521;
+            }
+            list[tail..tail + 4].copy_from_slice(&((high << 16) | low).to_le_bytes());
+        }
+    }
+    rpm_list(&list, None);
+}
+
+/// rpm's list in SQLite: four bytes say how long the file is, what follows it is the log.
+pub fn rpm_sqlite(data: &[u8]) {
+    let Some((len, data)) = data.split_first_chunk() else {
+        return;
+    };
+    let len = usize::try_from(u32::from_le_bytes(*len)).unwrap_or_default();
+    let (file, log) = data.split_at(len.min(data.len()));
+    rpm_list(file, Some(log));
+    rpm_list(file, None);
+}
+
+fn rpm_list(file: &[u8], log: Option<&[u8]>) {
+    let (file, log) = (
+        Memory::new(file.to_vec()),
+        log.map(|log| Memory::new(log.to_vec())),
+    );
+    let log: Option<&dyn BlockRead> = match &log {
+        Some(log) => Some(log),
+        None => None,
+    };
+    for package in rpmdb::read(&file, log).unwrap_or_default().packages {
+        assert!(package.to_string().starts_with(&package.name));
+    }
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes
+        .windows(wanted.len())
+        .position(|window| window == wanted)
+}
+
 /// Plans as JSON.
 pub fn plan(data: &[u8]) {
     let Ok(plan) = serde_json::from_slice::<convert::Plan>(data) else {
