@@ -282,7 +282,9 @@ fn try_device(device: &dyn block::BlockWrite) {
         }
         let mut there = vec![0; usize::try_from((size - at).min(5000)).expect("it is short")];
         if device.read_at(at, &mut there).is_ok() && device.write_at(at, &[0x5a]).is_ok() {
-            device.read_at(at, &mut there[..1]).expect("it was read before");
+            device
+                .read_at(at, &mut there[..1])
+                .expect("it was read before");
         }
     }
 }
@@ -333,9 +335,9 @@ fn seal_raid(bytes: &mut [u8]) {
             whole[..word.len()].copy_from_slice(word);
             sum + u64::from(u32::from_le_bytes(whole))
         });
-        let sum = u32::try_from(sum & 0xffff_ffff).unwrap_or(0).wrapping_add(
-            u32::try_from(sum >> 32).unwrap_or(0),
-        );
+        let sum = u32::try_from(sum & 0xffff_ffff)
+            .unwrap_or(0)
+            .wrapping_add(u32::try_from(sum >> 32).unwrap_or(0));
         superblock[216..220].copy_from_slice(&sum.to_le_bytes());
     }
 }
@@ -625,6 +627,142 @@ fn put(system: &mut fs::MemoryFs, path: &str, content: &[u8]) -> Option<()> {
     let name = name.as_bytes();
     let node = system.create(dir, name, NewNode::root(0o644)).ok()?;
     system.replace(node, content).ok()
+}
+
+/// What the rules make of one file of network configuration: the first byte says which file it is,
+/// the second of which release the guest is, the rest is what it holds. What was converted once is
+/// right.
+pub fn network_conversion(data: &[u8]) {
+    const FILES: [&str; 12] = [
+        "/etc/sysconfig/network-scripts/ifcfg-eth0",
+        "/etc/sysconfig/network-scripts/ifcfg-eth0:1",
+        "/etc/sysconfig/network",
+        "/etc/NetworkManager/system-connections/lan.nmconnection",
+        "/etc/NetworkManager/conf.d/00-server.conf",
+        "/etc/systemd/network/10-lan.link",
+        "/etc/systemd/network/10-lan.network",
+        "/etc/udev/rules.d/70-persistent-net.rules",
+        "/etc/network/interfaces",
+        "/etc/sysconfig/network/ifcfg-eth0",
+        "/etc/yum.repos.d/a.repo",
+        "/etc/selinux/config",
+    ];
+    const RELEASES: [&str; 6] = ["6.10", "7.9", "8.9", "9.4", "10.0", "x"];
+    let [file, release, content @ ..] = data else {
+        return;
+    };
+    let mut root = fs::MemoryFs::new("1-2", None);
+    let file = FILES[usize::from(*file) % FILES.len()];
+    let files = [
+        (file, content),
+        ("/usr/lib/systemd/network/99-default.link", b""),
+        ("/usr/sbin/NetworkManager", b""),
+    ];
+    for (path, content) in files {
+        put(&mut root, path, content).expect("nothing is in their way");
+    }
+    let mut guest = guest::Guest::of(Box::new(root));
+    let facts = |guest: &guest::Guest| {
+        let boot = guest::Boot::default();
+        guest::Facts {
+            os: guest::Os {
+                family: guest::Family::Rhel,
+                version: Some(RELEASES[usize::from(*release) % RELEASES.len()].to_owned()),
+                ..guest::Os::default()
+            },
+            network: guest::network::inspect(guest).expect("memory can be read"),
+            selinux: guest::selinux::inspect(guest, &boot).expect("memory can be read"),
+            boot,
+            ..guest::Facts::default()
+        }
+    };
+    let options = convert::Options::default();
+    let plan = convert::plan(&guest, &facts(&guest), &options).expect("there is a plan");
+    plan.apply(&mut guest, Time::default()).expect("it fits");
+    plan.verify(&guest).expect("it was done");
+    let again = convert::plan(&guest, &facts(&guest), &options).expect("there is a plan");
+    assert!(again.is_empty(), "{}", again.render(true));
+}
+
+/// The files in which an SELinux policy has its labels.
+pub fn file_contexts(data: &[u8]) {
+    use guest::selinux::FileContexts;
+    let mut contexts = FileContexts::default();
+    contexts.add(data);
+    let paths = [
+        "/",
+        "/etc/fstab",
+        "/etc/a.d/b.conf",
+        "/usr/lib64/libc.so.6",
+        "/var/lib/x y",
+    ];
+    for substitutions in [&b""[..], data] {
+        contexts.substitute(substitutions, substitutions);
+        for path in paths {
+            for kind in [Kind::File, Kind::Dir, Kind::Symlink] {
+                let _ = contexts.label(path, kind);
+            }
+        }
+    }
+}
+
+/// rpm's list in Berkeley DB.
+pub fn rpm_bdb(data: &[u8]) {
+    rpm_list(data, None);
+}
+
+/// rpm's list in ndb. Few mutations would come past the checksums, so they are made right for a
+/// second try.
+pub fn rpm_ndb(data: &[u8]) {
+    rpm_list(data, None);
+    let mut list = data.to_vec();
+    let mut at = 0;
+    while let Some(start) = find(&list[at..], b"BlbS").map(|found| at + found) {
+        let Some(end) = find(&list[start..], b"BlbE").map(|found| start + found) else {
+            break;
+        };
+        at = end;
+        if let Some(tail) = end.checked_sub(8).filter(|tail| *tail >= start) {
+            let (mut low, mut high) = (1_u32, 0);
+            for byte in &list[start..tail] {
+                low = (low + u32::from(*byte)) % 65521;
+                high = (high + low) % 65521;
+            }
+            list[tail..tail + 4].copy_from_slice(&((high << 16) | low).to_le_bytes());
+        }
+    }
+    rpm_list(&list, None);
+}
+
+/// rpm's list in SQLite: four bytes say how long the file is, what follows it is the log.
+pub fn rpm_sqlite(data: &[u8]) {
+    let Some((len, data)) = data.split_first_chunk() else {
+        return;
+    };
+    let len = usize::try_from(u32::from_le_bytes(*len)).unwrap_or_default();
+    let (file, log) = data.split_at(len.min(data.len()));
+    rpm_list(file, Some(log));
+    rpm_list(file, None);
+}
+
+fn rpm_list(file: &[u8], log: Option<&[u8]>) {
+    let (file, log) = (
+        Memory::new(file.to_vec()),
+        log.map(|log| Memory::new(log.to_vec())),
+    );
+    let log: Option<&dyn BlockRead> = match &log {
+        Some(log) => Some(log),
+        None => None,
+    };
+    for package in rpmdb::read(&file, log).unwrap_or_default().packages {
+        assert!(package.to_string().starts_with(&package.name));
+    }
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes
+        .windows(wanted.len())
+        .position(|window| window == wanted)
 }
 
 /// Plans as JSON.

@@ -122,7 +122,8 @@ impl Opened {
     }
 
     fn named(&self, wanted: &str) -> Result<VolumeId> {
-        let matches = |volume: &&Volume| argument(&volume.id) == wanted || is_called(volume, wanted);
+        let matches =
+            |volume: &&Volume| argument(&volume.id) == wanted || is_called(volume, wanted);
         let found: Vec<_> = self.machine.volumes().iter().filter(matches).collect();
         match found.as_slice() {
             [volume] => Ok(volume.id.clone()),

@@ -129,6 +129,10 @@ fn text(facts: &Facts, terminal: &Terminal) -> String {
     for interface in shown {
         line("network", &interface_text(interface));
     }
+    if let Some(selinux) = &facts.selinux {
+        let mode = format!("{:?}", selinux.mode).to_lowercase();
+        line("SELinux", &format!("{mode}, policy {}", selinux.policy));
+    }
     if let Some(cloud_init) = &facts.cloud_init {
         let state = if cloud_init.disabled_by.is_empty() {
             "enabled"
