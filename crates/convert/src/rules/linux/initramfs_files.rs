@@ -141,10 +141,7 @@ mod tests {
     }
 
     fn facts() -> Facts {
-        let id = VolumeId {
-            disk: 0,
-            partition: Some(2),
-        };
+        let id = VolumeId::partition(0, 2);
         Facts {
             volumes: vec![VolumeFact {
                 id,

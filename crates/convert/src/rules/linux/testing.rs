@@ -82,7 +82,8 @@ impl TestGuest {
     pub(super) fn fails(&self, rule: &Rule) -> String {
         let guest = self.guest();
         let facts = self.facts(&guest);
-        let mut draft = Draft::new(&guest, &facts, &self.options);
+        let labels = Labels::of(&guest, &facts, &self.options).unwrap();
+        let mut draft = Draft::new(&guest, &facts, &self.options, &labels);
         (rule.run)(&mut draft).unwrap_err().to_string()
     }
 
