@@ -264,7 +264,7 @@ fn every_root_is_reported_and_damage_stops_nothing_else() {
         machine.volumes()[0].content,
         Content::Unknown | Content::Unreadable(_)
     ));
-    let content = |partition| &machine.volume(id(1, partition)).unwrap().content;
+    let content = |partition| &machine.volume(&id(1, partition)).unwrap().content;
     assert!(
         matches!(content(1), Content::Unreadable(_)),
         "{:?}",

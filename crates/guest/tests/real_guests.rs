@@ -72,7 +72,7 @@ fn machines_that_ran_are_understood() {
                 "{volume:?}"
             );
             for name in &volume.device_names {
-                assert_eq!(facts.resolve(name), Some(volume.id), "{name}");
+                assert_eq!(facts.resolve(name), Some(volume.id.clone()), "{name}");
             }
         }
         // Facts are plain data: they come back from JSON as they were.
