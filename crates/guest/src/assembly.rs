@@ -37,11 +37,34 @@ impl Machine {
             if self.arrays(&mut used)? || self.groups(&mut used)? {
                 continue;
             }
+            self.number_array();
             return Ok(());
         }
         self.findings
             .push("volumes lie on each other in too many layers; the rest is not looked at".into());
         Ok(())
+    }
+
+    /// mdadm counts down from 127 for arrays without a number; which of several gets which cannot
+    /// be told.
+    fn number_array(&mut self) {
+        let unnumbered = |id: &VolumeId| match id {
+            VolumeId::Array { array, partition } if array.starts_with("md/") => {
+                Some((array.clone(), *partition))
+            }
+            _ => None,
+        };
+        let arrays = self.volumes.iter().filter_map(|it| unnumbered(&it.id));
+        let arrays: BTreeSet<String> = arrays.map(|(array, _)| array).collect();
+        if arrays.len() != 1 {
+            return;
+        }
+        for volume in &mut self.volumes {
+            if let Some((_, partition)) = unnumbered(&volume.id) {
+                let part = partition.map(|n| format!("p{n}")).unwrap_or_default();
+                volume.device_names.push(format!("/dev/md127{part}"));
+            }
+        }
     }
 
     /// Volumes that hold this and were not used, by their places.

@@ -187,13 +187,9 @@ pub(crate) fn array_names(
         }
     };
     let mut names = vec![part(&format!("/dev/{name}"), false)];
-    match name.strip_prefix("md/") {
-        // mdadm counts down from this one for arrays without a number.
-        Some(_) => names.push(part("/dev/md127", true)),
-        None => {
-            let number = name.trim_start_matches("md");
-            names.push(part(&format!("/dev/md/{number}"), true));
-        }
+    if !name.starts_with("md/") {
+        let number = name.trim_start_matches("md");
+        names.push(part(&format!("/dev/md/{number}"), true));
     }
     let part = partition.map(|n| format!("-part{n}")).unwrap_or_default();
     if let Some(name) = &array.name {

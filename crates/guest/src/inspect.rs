@@ -3,7 +3,7 @@
 use crate::mount::{read_fstab, resolve_fstab};
 use crate::{
     Architecture, Content, Error, Facts, Firmware, Guest, GuestPath, Machine, Os, Packages,
-    VolumeFact, boot, cloud_init, firmware, kernels, network, packages, selinux, source_tools,
+    VolumeFact, boot, cloud_init, firmware, kernels, mdadm, network, packages, selinux, source_tools,
 };
 use std::collections::BTreeMap;
 
@@ -20,6 +20,7 @@ pub fn inspect(machine: &Machine, guest: &Guest) -> Result<Facts, Error> {
     }
     findings.extend(machine.findings().iter().cloned());
     let mut volumes = machine.volume_facts();
+    tolerate(mdadm::add_names(guest, &mut volumes), &mut findings)?;
     for mount in guest.mounts() {
         let mut volumes = volumes.iter_mut();
         if let Some(volume) = volumes.find(|volume| Some(&volume.id) == mount.volume.as_ref()) {

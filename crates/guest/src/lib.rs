@@ -38,6 +38,7 @@ pub mod ini;
 mod inspect;
 mod kernels;
 mod machine;
+mod mdadm;
 mod mount;
 pub mod network;
 mod os;

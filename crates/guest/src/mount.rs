@@ -3,7 +3,7 @@
 use crate::content::chain;
 use crate::fstab::Fstab;
 use crate::{
-    Content, DeviceName, Error, FstabFact, Guest, GuestPath, Machine, VolumeFact, VolumeId,
+    Content, DeviceName, Error, FstabFact, Guest, GuestPath, Machine, VolumeFact, VolumeId, mdadm,
 };
 
 impl Guest {
@@ -17,7 +17,9 @@ impl Guest {
     pub fn open(machine: &Machine, root: &VolumeId) -> Result<Self, Error> {
         let mut guest = Self::on(root.clone(), machine.open_file_system(root)?);
         let fstab = read_fstab(&guest)?;
-        let (mut entries, _) = resolve_fstab(&fstab, &machine.volume_facts());
+        let mut volumes = machine.volume_facts();
+        mdadm::add_names(&guest, &mut volumes)?;
+        let (mut entries, _) = resolve_fstab(&fstab, &volumes);
         entries.retain(is_mounted);
         // A mount point lies on what is mounted above it. The sort is stable: of two entries for
         // one place the first stays first.

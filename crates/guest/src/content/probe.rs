@@ -9,7 +9,12 @@ use uuid::Uuid;
 /// a file system of its own from outside.
 pub(crate) fn probe(volume: &dyn BlockRead) -> Content {
     let known = Probe::new(volume).and_then(|probe| {
-        let container = probe.md_member()?.or_else(|| probe.container());
+        let member = probe.md_member()?;
+        let member = match member {
+            None => probe.firmware_member()?,
+            found => found,
+        };
+        let container = member.or_else(|| probe.container());
         Ok(container.or_else(|| probe.other()))
     });
     match known {
@@ -172,6 +177,32 @@ impl<'v> Probe<'v> {
             uuid: Some(spell(Uuid::from_bytes(id))),
             label: None,
         }))
+    }
+
+    /// Members of a RAID that firmware made: `DDF_MAGIC` in the last sector, and Intel's signature
+    /// in the one before (super-ddf.c and super-intel.c of mdadm).
+    fn firmware_member(&self) -> Result<Option<Content>, block::Error> {
+        let sectors = self.volume.size() / 512;
+        let other = |format| {
+            Some(Content::Other {
+                format,
+                uuid: None,
+                label: None,
+            })
+        };
+        for (from_end, magic, format) in [
+            (1, &b"\xde\x11\xde\x11"[..], OtherFormat::DdfRaid),
+            (2, b"Intel Raid ISM Cfg Sig. ", OtherFormat::IntelRaid),
+        ] {
+            let Some(sector) = sectors.checked_sub(from_end) else {
+                continue;
+            };
+            let start = self.at(sector.saturating_mul(512), magic.len())?;
+            if start.as_deref() == Some(magic) {
+                return Ok(other(format));
+            }
+        }
+        Ok(None)
     }
 
     /// Bytes from anywhere; none if the volume ends before.
