@@ -1,15 +1,16 @@
 //! Workloads on every feature set.
 
-use crate::device::FileDevice;
 use crate::features::{self, FeatureSet, View};
 use crate::image::{self, Image, State, mount, possible};
-use crate::model;
-use crate::operation::{Operation, Step, apply, apply_to_model, resolve};
 use crate::oracle::everybody_reads;
-use crate::random::Random;
-use crate::tree::{self, Depth, Tree, assert_same};
 use ext4::Ext4;
 use fs::{Error, FileSystem, NewNode, Time};
+use fs_acceptance::device::FileDevice;
+use fs_acceptance::long;
+use fs_acceptance::model;
+use fs_acceptance::operation::{Operation, Step, apply, apply_to_model, resolve};
+use fs_acceptance::random::Random;
+use fs_acceptance::tree::{self, Depth, Tree, assert_same};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -52,7 +53,7 @@ fn what_the_kernel_wrote_is_read() {
 #[test]
 fn random_changes_read_back_everywhere() {
     each_set(|set| {
-        let seeds = if features::long() { 1..4 } else { 1..2 };
+        let seeds = if long() { 1..4 } else { 1..2 };
         for seed in seeds {
             random_workload(set, State::Clean, seed);
         }
@@ -63,7 +64,7 @@ fn random_changes_read_back_everywhere() {
 fn random_changes_after_recovery_read_back_everywhere() {
     each_set(|set| {
         if set.journal {
-            let seeds = if features::long() { 1..4 } else { 1..2 };
+            let seeds = if long() { 1..4 } else { 1..2 };
             for seed in seeds {
                 random_workload(set, State::Dirty, seed);
             }
@@ -345,7 +346,7 @@ fn changes_that_are_only_in_fast_commits_are_refused_by_name() {
     let copy = dir.path().join("dirty");
     let kernel = mount(&path, "rw");
     std::fs::write(kernel.path(b"first"), b"1").expect("room");
-    crate::kernel::sync(&kernel);
+    fs_acceptance::kernel::sync(&kernel);
     let file = std::fs::File::create(kernel.path(b"second")).expect("room");
     file.write_all_at(b"fsync makes a fast commit of this", 0)
         .expect("room");
@@ -368,7 +369,7 @@ fn each_set(test: impl Fn(FeatureSet)) {
         return;
     }
     for set in features::ALL {
-        if set.always || features::long() {
+        if set.always || long() {
             test(*set);
         }
     }
@@ -377,7 +378,7 @@ fn each_set(test: impl Fn(FeatureSet)) {
 /// Random operations through the driver and through the kernel, on copies of one image.
 fn random_workload(set: FeatureSet, state: State, seed: u64) {
     let started = Instant::now();
-    let steps = if features::long() { 1500 } else { 300 };
+    let steps = if long() { 1500 } else { 300 };
     let image = Image::new(set, state, 64);
     let mut want = image.tree.clone();
     let kernels = image.copy("kernel");
@@ -449,7 +450,7 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// Takes back in the kernel what the driver refused.
-fn undo_xattr(kernel: &crate::kernel::Mount, tree: &Tree, operation: &Operation) {
+fn undo_xattr(kernel: &fs_acceptance::kernel::Mount, tree: &Tree, operation: &Operation) {
     let Step::SetXattr { name, .. } = &operation.step else {
         return;
     };

@@ -5,50 +5,78 @@ use fs::{Error, FileSystem, FileSystemEdit, Kind, NewNode, NodeId};
 
 /// One change, of the node at a path.
 #[derive(Clone, Debug)]
-pub(crate) struct Operation {
-    pub(crate) path: Vec<u8>,
-    pub(crate) step: Step,
+pub struct Operation {
+    /// Where the node is before it.
+    pub path: Vec<u8>,
+    /// What is done.
+    pub step: Step,
 }
 
 /// What is done to the node.
 #[derive(Clone, Debug)]
-pub(crate) enum Step {
+pub enum Step {
+    /// Makes a file with its content.
     Create {
+        /// What it holds.
         content: Vec<u8>,
+        /// Mode and owner.
         new: NewNode,
     },
+    /// Makes a directory.
     MakeDir {
+        /// Mode and owner.
         new: NewNode,
     },
+    /// Makes a symbolic link.
     Symlink {
+        /// Where it leads.
         target: Vec<u8>,
+        /// Mode and owner.
         new: NewNode,
     },
+    /// Gives a file other content.
     Replace {
+        /// All of it.
         content: Vec<u8>,
     },
+    /// Writes into a file.
     WriteAt {
+        /// Bytes from the start.
         offset: u64,
+        /// What is written there.
         content: Vec<u8>,
     },
+    /// Cuts a file, or grows it with a hole.
     Truncate {
+        /// Bytes it has then.
         size: u64,
     },
+    /// Removes the name.
     Remove,
+    /// Gives the node another name.
     Rename {
+        /// The new path.
         to: Vec<u8>,
     },
+    /// Sets mode and owner.
     SetOwner {
+        /// The new ones.
         new: NewNode,
     },
+    /// Sets an attribute, or removes it.
     SetXattr {
+        /// Its full name.
         name: Vec<u8>,
+        /// Nothing removes it.
         value: Option<Vec<u8>>,
     },
 }
 
 /// Does it through the driver.
-pub(crate) fn apply(fs: &mut dyn FileSystemEdit, operation: &Operation) -> Result<(), Error> {
+///
+/// # Errors
+/// What the driver answers.
+pub fn apply(fs: &mut dyn FileSystemEdit, operation: &Operation) -> Result<(), Error> {
     let (dir, name) = split(&operation.path);
     let dir = resolve(fs, dir)?;
     match &operation.step {
@@ -88,7 +116,10 @@ pub(crate) fn apply(fs: &mut dyn FileSystemEdit, operation: &Operation) -> Resul
 }
 
 /// Walks a path.
-pub(crate) fn resolve(fs: &dyn FileSystem, path: &[u8]) -> Result<NodeId, Error> {
+///
+/// # Errors
+/// What the driver answers.
+pub fn resolve(fs: &dyn FileSystem, path: &[u8]) -> Result<NodeId, Error> {
     let names = path
         .split(|byte| *byte == b'/')
         .filter(|name| !name.is_empty());
@@ -100,7 +131,7 @@ pub(crate) fn resolve(fs: &dyn FileSystem, path: &[u8]) -> Result<NodeId, Error>
 }
 
 /// Does it to the model, where it cannot fail.
-pub(crate) fn apply_to_model(tree: &mut Tree, operation: &Operation) {
+pub fn apply_to_model(tree: &mut Tree, operation: &Operation) {
     let path = &operation.path;
     let node = |kind, new: &NewNode, content: &[u8]| crate::tree::Node {
         kind,
@@ -165,7 +196,7 @@ pub(crate) fn apply_to_model(tree: &mut Tree, operation: &Operation) {
 }
 
 /// Writes into content in memory; a gap is filled with zeros.
-pub(crate) fn write_at(whole: &mut Vec<u8>, offset: u64, content: &[u8]) {
+pub fn write_at(whole: &mut Vec<u8>, offset: u64, content: &[u8]) {
     let start = ondisk::width::usize_of(offset);
     let end = start + content.len();
     whole.resize(whole.len().max(end), 0);

@@ -4,31 +4,38 @@ use fs::{FileSystem, Kind, NodeId};
 use std::collections::BTreeMap;
 
 /// Everything below a root: paths without a leading slash; the root itself is the empty path.
-pub(crate) type Tree = BTreeMap<Vec<u8>, Node>;
+pub type Tree = BTreeMap<Vec<u8>, Node>;
 
 /// One node with its content.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Node {
-    pub(crate) kind: Kind,
-    pub(crate) mode: u16,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
+pub struct Node {
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits.
+    pub mode: u16,
+    /// Owning user.
+    pub uid: u32,
+    /// Owning group.
+    pub gid: u32,
     /// Content of a file, target of a link.
-    pub(crate) content: Vec<u8>,
-    pub(crate) device: Option<(u32, u32)>,
-    pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub content: Vec<u8>,
+    /// Major and minor number.
+    pub device: Option<(u32, u32)>,
+    /// Extended attributes by full name.
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// What two trees must agree on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Depth {
+pub enum Depth {
+    /// Everything.
     All,
     /// For readers that know neither attributes nor the numbers of devices.
     Content,
 }
 
 /// Puts a name under a directory's path.
-pub(crate) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
+pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() {
         return name.to_vec();
     }
@@ -36,7 +43,7 @@ pub(crate) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 /// Splits a path into that of its directory and its name.
-pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(at) => (&path[..at], &path[at + 1..]),
         None => (b"", path),
@@ -44,7 +51,10 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Reads everything through the driver under test.
-pub(crate) fn read(fs: &dyn FileSystem) -> Result<Tree, fs::Error> {
+///
+/// # Errors
+/// What the driver answers.
+pub fn read(fs: &dyn FileSystem) -> Result<Tree, fs::Error> {
     let mut tree = Tree::new();
     read_below(fs, fs.root(), b"", &mut tree, 60)?;
     Ok(tree)
@@ -91,7 +101,7 @@ fn read_below(
 }
 
 /// Fails with the first differences between two trees.
-pub(crate) fn assert_same(what: &str, want: &Tree, got: &Tree, depth: Depth) {
+pub fn assert_same(what: &str, want: &Tree, got: &Tree, depth: Depth) {
     let mut differences = Vec::new();
     for (path, node) in want {
         match got.get(path) {
@@ -145,6 +155,7 @@ fn difference(path: &[u8], want: &Node, got: &Node, depth: Depth) -> Option<Stri
     None
 }
 
-pub(crate) fn show(path: &[u8]) -> String {
+/// A path as text.
+pub fn show(path: &[u8]) -> String {
     path.escape_ascii().to_string()
 }

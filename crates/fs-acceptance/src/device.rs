@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 /// An image file that is read and written in place.
 #[derive(Debug)]
-pub(crate) struct FileDevice {
+pub struct FileDevice {
     file: File,
     size: u64,
 }
 
 impl FileDevice {
-    pub(crate) fn open(path: &Path) -> Arc<Self> {
+    /// Opens an image, which is there.
+    pub fn open(path: &Path) -> Arc<Self> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)

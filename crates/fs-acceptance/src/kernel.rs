@@ -1,4 +1,4 @@
-//! The kernel's own ext4, through a loop device.
+//! The kernel's own driver, through a loop device.
 
 use crate::operation::{self, Operation, Step};
 use crate::tree::{Node, Tree, join};
@@ -16,19 +16,23 @@ use std::process::Command;
 
 /// A mounted image; unmounted when dropped.
 #[derive(Debug)]
-pub(crate) struct Mount {
+pub struct Mount {
     dir: tempfile::TempDir,
     /// Whether files are written whole: if a file lies in its inode, Linux 6.18 loses what is
     /// written behind its first page, and what was there when it grows by `truncate`.
-    pub(crate) whole_files: bool,
+    pub whole_files: bool,
 }
 
 impl Mount {
-    /// Mounts an image; `options` go to `mount -o` beside `loop`.
-    pub(crate) fn new(image: &Path, options: &str) -> Result<Self, String> {
+    /// Mounts an image of a file system that the kernel knows as `kind`; `options` go to `mount -o`
+    /// beside `loop`.
+    ///
+    /// # Errors
+    /// What `mount` says.
+    pub fn new(image: &Path, kind: &str, options: &str) -> Result<Self, String> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let output = Command::new("mount")
-            .args(["-t", "ext4", "-o", &format!("loop,{options}")])
+            .args(["-t", kind, "-o", &format!("loop,{options}")])
             .arg(image)
             .arg(dir.path())
             .output()
@@ -43,24 +47,27 @@ impl Mount {
     }
 
     /// Where the root is.
-    pub(crate) fn root(&self) -> &Path {
+    pub fn root(&self) -> &Path {
         self.dir.path()
     }
 
     /// The host's path of a path on the image.
-    pub(crate) fn path(&self, path: &[u8]) -> PathBuf {
+    pub fn path(&self, path: &[u8]) -> PathBuf {
         self.dir.path().join(OsStr::from_bytes(path))
     }
 
     /// Reads everything.
-    pub(crate) fn tree(&self) -> Tree {
+    pub fn tree(&self) -> Tree {
         let mut tree = Tree::new();
         read_below(self.root(), b"", &mut tree);
         tree
     }
 
     /// Does the same as the driver is asked to do.
-    pub(crate) fn apply(&self, operation: &Operation) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn apply(&self, operation: &Operation) -> io::Result<()> {
         let path = self.path(&operation.path);
         match &operation.step {
             Step::Create { content, new } => {
@@ -138,7 +145,10 @@ fn set_owner(path: &Path, mode: u16, uid: u32, gid: u32) -> io::Result<()> {
 }
 
 /// Sets an attribute, or removes it.
-pub(crate) fn set_xattr(path: &Path, name: &[u8], value: Option<&[u8]>) -> io::Result<()> {
+///
+/// # Errors
+/// What the kernel answers.
+pub fn set_xattr(path: &Path, name: &[u8], value: Option<&[u8]>) -> io::Result<()> {
     match value {
         Some(value) => rustix::fs::lsetxattr(path, name, value, XattrFlags::empty())?,
         None => rustix::fs::lremovexattr(path, name)?,
@@ -210,7 +220,7 @@ fn read_xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
 }
 
 /// Flushes a mounted file system, which commits its journal.
-pub(crate) fn sync(mount: &Mount) {
+pub fn sync(mount: &Mount) {
     let root = File::open(mount.root()).expect("the root is there");
     rustix::fs::syncfs(&root).expect("a mounted file system can be flushed");
 }

@@ -9,7 +9,7 @@ use fs::{Kind, NewNode};
 const CONTENT_CAP: usize = 16 << 20;
 
 /// Makes the next operation for a tree.
-pub(crate) fn next(random: &mut Random, tree: &Tree) -> Operation {
+pub fn next(random: &mut Random, tree: &Tree) -> Operation {
     loop {
         if let Some(operation) = attempt(random, tree) {
             return operation;
