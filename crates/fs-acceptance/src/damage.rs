@@ -20,6 +20,8 @@ pub struct Outcomes {
     pub errors: usize,
     /// Images that were edited.
     pub edits: usize,
+    /// What checks found before edits.
+    pub problems: usize,
     /// Images that could be read and that the driver would not edit.
     pub refused_edits: usize,
 }
@@ -31,6 +33,7 @@ impl Outcomes {
         self.nodes += other.nodes;
         self.errors += other.errors;
         self.edits += other.edits;
+        self.problems += other.problems;
         self.refused_edits += other.refused_edits;
     }
 
@@ -66,7 +69,9 @@ pub fn used_sectors(bytes: &[u8]) -> Vec<u64> {
 }
 
 /// Changes 1 to 24 bytes; in half of the images near the start, where superblock and groups are.
-pub fn damage(random: &mut Random, device: &Overlay, sectors: &[u64]) {
+/// Says where.
+pub fn damage(random: &mut Random, device: &Overlay, sectors: &[u64]) -> Vec<u64> {
+    let mut touched = Vec::new();
     let near = random.one_in(2);
     let sectors = &sectors[..if near {
         sectors.len().min(300)
@@ -91,7 +96,9 @@ pub fn damage(random: &mut Random, device: &Overlay, sectors: &[u64]) {
         device
             .write_at(offset, &changed)
             .expect("it is on the device");
+        touched.push(offset);
     }
+    touched
 }
 
 /// Reads everything, changes something in many places, and checks.
@@ -105,7 +112,7 @@ pub fn visit<F: FileSystem, E>(opened: Result<F, E>) -> Outcomes {
     walk(&fs, fs.root(), 12, &mut found, &mut outcomes);
     outcomes.nodes = found.len();
     let problems = fs.check();
-    outcomes.note(problems);
+    outcomes.problems = outcomes.note(problems).map_or(0, |problems| problems.len());
     let Ok(edit) = fs.edit() else {
         outcomes.refused_edits = 1;
         return outcomes;

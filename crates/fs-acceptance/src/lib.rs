@@ -12,6 +12,17 @@ pub mod operation;
 pub mod random;
 pub mod tree;
 
+/// How often something random is done: `few` times, `many` times if `REHOST_LONG` is 1, or as often
+/// as it says.
+pub fn runs(few: u64, many: u64) -> u64 {
+    let wanted = std::env::var("REHOST_LONG").ok();
+    match wanted.map(|text| text.parse()) {
+        None => few,
+        Some(Ok(number)) if number > 1 => number,
+        Some(_) => many,
+    }
+}
+
 /// Whether everything is to be tested at length: `REHOST_LONG` is set.
 pub fn long() -> bool {
     std::env::var_os("REHOST_LONG").is_some()

@@ -5,23 +5,44 @@ use crate::random::Random;
 use crate::tree::{Tree, join, split};
 use fs::{Kind, NewNode};
 
-/// Bytes of content that a workload keeps at most, so that small images suffice.
-const CONTENT_CAP: usize = 16 << 20;
+/// What a workload keeps to.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of content at most, so that small images suffice.
+    pub content: usize,
+    /// Nodes at most.
+    pub nodes: usize,
+    /// Bytes of an attribute's value, fewer than these.
+    pub xattr: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            content: 16 << 20,
+            nodes: 700,
+            xattr: 3000,
+        }
+    }
+}
 
 /// Makes the next operation for a tree.
-pub fn next(random: &mut Random, tree: &Tree) -> Operation {
+pub fn next(random: &mut Random, tree: &Tree, limits: &Limits) -> Operation {
     loop {
-        if let Some(operation) = attempt(random, tree) {
+        if let Some(operation) = attempt(random, tree, limits) {
             return operation;
         }
     }
 }
 
-fn attempt(random: &mut Random, tree: &Tree) -> Option<Operation> {
+fn attempt(random: &mut Random, tree: &Tree, limits: &Limits) -> Option<Operation> {
     let dirs = paths(tree, Kind::Dir);
     let files = paths(tree, Kind::File);
-    let total: usize = tree.values().map(|node| node.content.len()).sum();
-    let crowded = total > CONTENT_CAP || tree.len() > 700;
+    let ours = tree.iter().filter(|(path, _)| is_ours(path));
+    let (count, total) = ours.fold((0, 0), |(count, total), (_, node)| {
+        (count + 1, total + node.content.len())
+    });
+    let crowded = total > limits.content || count > limits.nodes;
     let (path, step) = match random.below(100) {
         0..25 if !crowded => {
             let content = content(random);
@@ -111,7 +132,7 @@ fn attempt(random: &mut Random, tree: &Tree) -> Option<Operation> {
                 let len = match random.below(10) {
                     0..5 => random.below(40),
                     5..8 => random.below(300),
-                    _ => random.below(3000),
+                    _ => random.below(limits.xattr),
                 };
                 (
                     XATTRS[random.below(XATTRS.len())].to_vec(),

@@ -115,6 +115,15 @@ pub fn apply(fs: &mut dyn FileSystemEdit, operation: &Operation) -> Result<(), E
     }
 }
 
+impl Operation {
+    /// A short text of it.
+    pub fn describe(&self) -> String {
+        let mut text = format!("{:?}", self.step);
+        text.truncate(120);
+        format!("{}: {text}", crate::tree::show(&self.path))
+    }
+}
+
 /// Walks a path.
 ///
 /// # Errors
