@@ -69,7 +69,7 @@ pub enum Content {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum OtherFormat {
-    /// XFS.
+    /// XFS with features that its driver does not open.
     Xfs,
     /// Btrfs.
     Btrfs,

@@ -236,6 +236,10 @@ impl Machine {
                     Ok(file_system) => Ok(Box::new(file_system)),
                     Err(error) => Err(error.into()),
                 },
+                FsKind::Xfs => match xfs::Xfs::open(device) {
+                    Ok(file_system) => Ok(Box::new(file_system)),
+                    Err(error) => Err(error.into()),
+                },
                 FsKind::Vfat => match fat::Fat::open(device) {
                     Ok(file_system) => Ok(Box::new(file_system)),
                     Err(error) => Err(error.into()),

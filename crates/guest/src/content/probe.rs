@@ -228,7 +228,14 @@ impl<'v> Probe<'v> {
             })
         };
         if self.has(0, b"XFSB") {
-            return other(OtherFormat::Xfs, self.uuid(32), self.text(108, 12));
+            return match xfs::probe(self.volume) {
+                Ok(Some(info)) => Some(Content::FileSystem(info)),
+                // With a realtime device, say: that is XFS, but nothing that is opened.
+                Ok(None) | Err(xfs::Error::Unsupported(_)) => {
+                    other(OtherFormat::Xfs, self.uuid(32), self.text(108, 12))
+                }
+                Err(error) => Some(Content::Unreadable(chain(&error))),
+            };
         }
         if self.has(0x1_0040, b"_BHRfS_M") {
             let label = self.text(0x1_012b, 256);
