@@ -79,6 +79,7 @@ targets! {
     vhd
     vhdx
     vmdk
+    xfs_file_system
 }
 
 /// A seed that is refused at the door would test nothing behind it.
@@ -99,6 +100,11 @@ fn seeds_are_understood() {
             few,
             "FAT32 with few clusters is only read"
         );
+    }
+    for seed in seeds("xfs_file_system") {
+        let mut xfs = xfs::Xfs::open(device(&seed)).unwrap();
+        assert_eq!(xfs.check().unwrap(), []);
+        xfs.edit().unwrap();
     }
     let tables = seeds("partitions").into_iter();
     let readable = tables.filter(|seed| volume::scan(&*device(seed)).is_ok());

@@ -7,7 +7,7 @@ use ext4::Ext4;
 use fs::{Error, FileSystem, NewNode, Time};
 use fs_acceptance::device::FileDevice;
 use fs_acceptance::long;
-use fs_acceptance::model;
+use fs_acceptance::model::{self, Limits};
 use fs_acceptance::operation::{Operation, Step, apply, apply_to_model, resolve};
 use fs_acceptance::random::Random;
 use fs_acceptance::tree::{self, Depth, Tree, assert_same};
@@ -96,7 +96,9 @@ fn what_a_conversion_does_works_on_every_feature_set() {
         edit.set_now(NOW);
         for operation in &operations {
             let done = apply(edit, operation);
-            done.unwrap_or_else(|error| panic!("{}: {}: {error:?}", set.name, describe(operation)));
+            done.unwrap_or_else(|error| {
+                panic!("{}: {}: {error:?}", set.name, operation.describe())
+            });
             apply_to_model(&mut want, operation);
         }
         let fstab = resolve(edit, b"etc/fstab").expect("it is there");
@@ -249,7 +251,7 @@ fn a_directory_of_five_thousand_names_grows_and_shrinks() {
                 everybody_reads(&image.path, set.view, &want);
             }
             let done = apply(edit, operation);
-            done.unwrap_or_else(|error| panic!("{name}: {}: {error:?}", describe(operation)));
+            done.unwrap_or_else(|error| panic!("{name}: {}: {error:?}", operation.describe()));
             apply_to_model(&mut want, operation);
         }
         edit.commit().expect("room");
@@ -397,7 +399,7 @@ fn random_workload(set: FeatureSet, state: State, seed: u64) {
     let mut random = Random::new(seed);
     let mut refused = (0, 0);
     for step in 0..steps {
-        let operation = model::next(&mut random, &want);
+        let operation = model::next(&mut random, &want, &Limits::default());
         if let Err(error) = kernel.apply(&operation) {
             // Attributes may be larger than a block.
             assert!(
@@ -413,7 +415,7 @@ fn random_workload(set: FeatureSet, state: State, seed: u64) {
                 undo_xattr(&kernel, &want, &operation);
                 refused.1 += 1;
             }
-            Err(error) => panic!("{label}: step {step}: {}: {error:?}", describe(&operation)),
+            Err(error) => panic!("{label}: step {step}: {}: {error:?}", operation.describe()),
         }
     }
     edit.commit().expect("room");
@@ -424,7 +426,7 @@ fn random_workload(set: FeatureSet, state: State, seed: u64) {
     let mut kernel = mount(&image.path, "rw");
     kernel.whole_files = set.inline_data;
     for _ in 0..steps / 5 {
-        let operation = model::next(&mut random, &want);
+        let operation = model::next(&mut random, &want, &Limits::default());
         match kernel.apply(&operation) {
             Ok(()) => apply_to_model(&mut want, &operation),
             Err(error) => assert!(is_full(&error) && is_xattr(&operation), "{label}: {error}"),
@@ -465,10 +467,4 @@ fn undo_xattr(kernel: &fs_acceptance::kernel::Mount, tree: &Tree, operation: &Op
     kernel
         .apply(&undo)
         .expect("the kernel had room for it before");
-}
-
-fn describe(operation: &Operation) -> String {
-    let mut text = format!("{:?}", operation.step);
-    text.truncate(120);
-    format!("{}: {text}", tree::show(&operation.path))
 }
