@@ -189,6 +189,14 @@ fn a_root_on_a_logical_volume_over_two_disks_converts() {
         "{fstab}"
     );
 
+    // The second physical volume may as well be a mirror: LVM over RAID, and no disk twice.
+    let nested = [0, 1].map(|slot| mirror_member(&disks[1], slot));
+    let [first, second] = nested;
+    let nested = machine(&[disks[0].clone(), first, second]);
+    assert_eq!(nested.findings(), [""; 0]);
+    assert_eq!(nested.volume(&id).unwrap().disks, [0, 1, 2]);
+    assert_eq!(nested.roots().unwrap().len(), 1);
+
     // Without the second disk the volume says which physical volume it lacks.
     let half = machine(&disks[..1]);
     let Content::Unreadable(why) = &half.volume(&id).unwrap().content else {

@@ -100,7 +100,7 @@ impl Machine {
         let some = !arrays.is_empty();
         let names = self.array_ids(&arrays);
         for (array, name) in arrays.into_iter().zip(names) {
-            self.add_array(array, name, &places)?;
+            self.add_array(&array, name, &places)?;
         }
         Ok(some)
     }
@@ -131,7 +131,7 @@ impl Machine {
         arrays.iter().map(name).collect()
     }
 
-    fn add_array(&mut self, array: Array, name: String, places: &[usize]) -> Result<(), Error> {
+    fn add_array(&mut self, array: &Array, name: String, places: &[usize]) -> Result<(), Error> {
         let findings = array.findings.iter();
         self.findings.extend(findings.map(ToString::to_string));
         let disks = self.disks_below(&array.used, places);
@@ -139,16 +139,16 @@ impl Machine {
             array: name.clone(),
             partition,
         };
-        let device = match array.device {
-            Ok(ref device) => device.clone(),
-            Err(ref error) => {
+        let device = match &array.device {
+            Ok(device) => device.clone(),
+            Err(error) => {
                 self.volumes.push(Volume {
                     id: id(None),
                     partition: None,
                     content: Content::Unreadable(chain(error)),
                     size: 0,
                     disks: self.disks_below(&array.members, places),
-                    device_names: array_names(&name, &array, None),
+                    device_names: array_names(&name, array, None),
                 });
                 return Ok(());
             }
@@ -178,7 +178,7 @@ impl Machine {
                 content,
                 size: partition.size,
                 disks: disks.clone(),
-                device_names: array_names(&name, &array, number),
+                device_names: array_names(&name, array, number),
             };
             let device = device.map(|window| -> Arc<dyn BlockWrite> { Arc::new(window) });
             self.add_stacked(volume, device);

@@ -333,3 +333,78 @@ fn a_guest_that_wants_to_confuse_is_inspected_all_the_same() {
         );
     }
 }
+
+/// Adds a superblock of version 1.0 of a mirror of two, as mdadm does at the end of whole disks.
+fn mirrored(disk: &[u8], slot: u8) -> Vec<u8> {
+    let mut bytes = disk.to_vec();
+    bytes.resize(disk.len() + 65536, 0);
+    let sectors = |bytes: usize| u64::try_from(bytes / 512).unwrap().to_le_bytes();
+    let at = (bytes.len() / 512 - 16) / 8 * 8 * 512;
+    let superblock = &mut bytes[at..at + 512];
+    superblock[..8].copy_from_slice(&[0xfc, 0x4e, 0x2b, 0xa9, 1, 0, 0, 0]);
+    superblock[16..32].copy_from_slice(b"sixteen letters!");
+    superblock[32..41].copy_from_slice(b"web1:boot");
+    superblock[72] = 1;
+    superblock[80..88].copy_from_slice(&sectors(disk.len()));
+    superblock[92] = 2;
+    superblock[136..144].copy_from_slice(&sectors(disk.len()));
+    superblock[144..152].copy_from_slice(&sectors(at));
+    superblock[160] = slot;
+    superblock[200] = 5;
+    superblock[208..216].fill(0xff);
+    superblock[220] = 2;
+    superblock[258] = 1;
+    let (words, _) = superblock[..260].as_chunks::<4>();
+    let words = words
+        .iter()
+        .map(|word| u64::from(u32::from_le_bytes(*word)));
+    let sum: u64 = words.sum();
+    let sum = u32::try_from((sum & 0xffff_ffff) + (sum >> 32)).unwrap();
+    superblock[216..220].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn a_mirror_of_whole_disks_has_the_partitions_and_not_its_members() {
+    let dir = tempfile::tempdir().unwrap();
+    let conf = "ARRAY /dev/md/7 UUID=73697874:65656e20:6c657474:65727321\n";
+    let files = [
+        DEBIAN,
+        (
+            "/etc/fstab",
+            "/dev/md/7p1 / ext4 defaults 0 1\n/dev/md127p2 none swap sw 0 0\n",
+        ),
+        ("/etc/mdadm/mdadm.conf", conf),
+        ("/usr/", ""),
+    ];
+    let Some(disk) = make_disk(
+        dir.path(),
+        "disk",
+        &[Holds::Ext4("root", &files), Holds::Swap],
+    ) else {
+        return;
+    };
+    let disk = std::fs::read(disk).unwrap();
+    let members = [0, 1].map(|slot| {
+        let path = dir.path().join(format!("member{slot}"));
+        std::fs::write(&path, mirrored(&disk, slot)).unwrap();
+        path
+    });
+    let machine = open(&members);
+    let part = |partition| VolumeId::Array {
+        array: "md/boot".to_owned(),
+        partition: Some(partition),
+    };
+    let ids: Vec<_> = machine.volumes().iter().map(|it| it.id.clone()).collect();
+    let whole = VolumeId::whole_disk;
+    assert_eq!(ids, [whole(0), whole(1), part(1), part(2)]);
+    let roots = machine.roots().unwrap();
+    assert_eq!(roots.len(), 1);
+    let guest = Guest::open(&machine, &roots[0].volume).unwrap();
+    let facts = inspect(&machine, &guest).unwrap();
+    let resolved: Vec<_> = facts.fstab.iter().map(|it| it.resolved.clone()).collect();
+    assert_eq!(resolved, [Some(part(1)), Some(part(2))]);
+    assert_eq!(facts.volume(&part(1)).unwrap().disks, [0, 1]);
+    let by_id = "/dev/disk/by-id/md-name-web1:boot-part1";
+    assert_eq!(facts.resolve(by_id), Some(part(1)));
+}

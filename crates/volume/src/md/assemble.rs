@@ -172,13 +172,16 @@ fn device(
             None => None,
         });
     }
-    put_together(superblock, legs, missing)
+    put_together(superblock, &legs, missing)
 }
+
+/// The data of a member, and whether it is filled up.
+type MemberData = (Arc<dyn BlockWrite>, bool);
 
 /// Lays the array over the data of its members.
 fn put_together(
     superblock: &Superblock,
-    legs: Vec<Option<(Arc<dyn BlockWrite>, bool)>>,
+    legs: &[Option<MemberData>],
     missing: Option<u32>,
 ) -> Result<Arc<dyn BlockWrite>, Error> {
     let slots = superblock.slots;
@@ -186,7 +189,7 @@ fn put_together(
     let no_chunk = || Error::Wrong("its chunks have no bytes".to_owned());
     // Legs that a level without copies needs are there.
     let all = || legs.iter().flatten().map(|(device, _)| device.clone());
-    let copies_of = |legs: &[Option<(Arc<dyn BlockWrite>, bool)>]| -> Vec<Leg> {
+    let copies = || -> Vec<Leg> {
         let legs = legs.iter().map(|leg| match leg {
             Some((device, true)) => Leg::in_sync(device.clone()),
             Some((device, false)) => Leg::behind(device.clone()),
@@ -219,7 +222,7 @@ fn put_together(
             raid0::open(&devices, chunk.ok_or_else(no_chunk)?, superblock.layout)
         }
         Level::Raid(1) => {
-            let mirror = Stripes::mirror(copies_of(&legs), superblock.component_size);
+            let mirror = Stripes::mirror(copies(), superblock.component_size);
             Ok(Arc::new(mirror.map_err(told)?))
         }
         Level::Raid(10) => {
@@ -238,7 +241,7 @@ fn put_together(
             let size = chunks
                 .checked_mul(chunk.get())
                 .ok_or_else(|| Error::Wrong("its size cannot be counted".to_owned()))?;
-            let stripes = Stripes::new(copies_of(&legs), chunk, usize_of_u32(near), size);
+            let stripes = Stripes::new(copies(), chunk, usize_of_u32(near), size);
             Ok(Arc::new(stripes.map_err(told)?))
         }
         other => Err(Error::Level(other)),
