@@ -322,7 +322,10 @@ pub fn mount_tables(data: &[u8]) {
 
 /// Boot loader files.
 pub fn boot_files(data: &[u8]) {
-    use guest::boot::{CommandLine, GrubCfg, GrubEnv, LoaderEntry, choose, device_map};
+    use guest::boot::{
+        CommandLine, GrubCfg, GrubEnv, GrubLegacy, LoaderEntry, choose, compare_entries,
+        device_map, name_of, with_default,
+    };
     let mut grub = GrubCfg::parse(data);
     assert_eq!(grub.render(), data);
     let entries = grub.entries();
@@ -339,6 +342,31 @@ pub fn boot_files(data: &[u8]) {
     });
     let kernels = GrubCfg::parse(&grub.render()).kernels().len();
     assert_eq!(kernels, grub.kernels().len());
+    for entry in entries.iter().take(100) {
+        let _ = name_of(&entries, entry, true);
+    }
+    let _ = (grub.entries_before_blscfg(), grub.is_stub());
+    grub.edit_kernel_options(|line| line.push("console=ttyS0"));
+    if grub.set_default("a>\"b") {
+        assert_eq!(
+            GrubCfg::parse(&grub.render()).default().as_deref(),
+            Some("a>\"b")
+        );
+    }
+    let mut legacy = GrubLegacy::parse(data);
+    assert_eq!(legacy.render(), data);
+    let count = legacy.entries().len();
+    legacy.edit_kernels(|_, line| line.push("console=ttyS0"));
+    legacy.set_default(7);
+    legacy.replace_commands(&["terminal"], "terminal serial\n");
+    assert_eq!(legacy.entries().len(), count);
+    let _ = with_default(data, "x.conf");
+    let names: Vec<_> = data.split(|byte| *byte == b'\n').take(16).collect();
+    for pair in names.windows(2) {
+        let [one, other] = [pair[0], pair[1]].map(String::from_utf8_lossy);
+        let order = compare_entries(&one, &other);
+        assert_eq!(order.reverse(), compare_entries(&other, &one));
+    }
     if let Ok(mut env) = GrubEnv::parse(data)
         && env.set("saved_entry", "0").is_ok()
     {
@@ -348,8 +376,8 @@ pub fn boot_files(data: &[u8]) {
     let mut entry = LoaderEntry::parse(data);
     assert_eq!(entry.render(), data);
     let _ = entry.options();
-    entry.edit_options(|line, last| {
-        if last {
+    entry.edit_options(|line, first| {
+        if first {
             line.push("console=ttyS0");
         }
     });
@@ -399,6 +427,51 @@ pub fn network_files(data: &[u8]) {
             );
         }
     }
+}
+
+/// All rules over a guest of these files: `\n== PATH\n` begins one. What was planned can be applied.
+pub fn guest_files(data: &[u8]) {
+    let mut system = fs::MemoryFs::new("root-uuid", None);
+    for (path, content) in sections(data) {
+        put(&mut system, path, content);
+    }
+    let mut guest = guest::Guest::of(Box::new(system));
+    let (Ok(boot), Ok(kernels)) = (guest::boot::inspect(&guest), guest::kernels(&guest)) else {
+        return;
+    };
+    let mut facts = guest::Facts {
+        cloud_init: guest::cloud_init::inspect(&guest, &boot).ok().flatten(),
+        network: guest::network::inspect(&guest).unwrap_or_default(),
+        kernels,
+        boot,
+        ..guest::Facts::default()
+    };
+    facts.os = guest::Os::of(&guest).ok().flatten().unwrap_or_default();
+    let options = convert::Options::default();
+    if let Ok(plan) = convert::plan(&guest, &facts, &options) {
+        plan.apply(&mut guest, Time::default())
+            .expect("what was planned can be done");
+        plan.verify(&guest).expect("and is there then");
+    }
+    let _ = convert::readiness(&guest, &facts);
+}
+
+/// A file and its directories, where nothing is in their way.
+fn put(system: &mut fs::MemoryFs, path: &str, content: &[u8]) -> Option<()> {
+    let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let name = parts.pop()?;
+    let mut dir = system.root();
+    for part in parts {
+        dir = match system.lookup(dir, part.as_bytes()) {
+            Ok(found) => found,
+            Err(_) => system
+                .make_dir(dir, part.as_bytes(), NewNode::root(0o755))
+                .ok()?,
+        };
+    }
+    let name = name.as_bytes();
+    let node = system.create(dir, name, NewNode::root(0o644)).ok()?;
+    system.replace(node, content).ok()
 }
 
 /// Plans as JSON.

@@ -58,6 +58,7 @@ targets! {
     boot_files
     ext4_file_system
     fat_file_system
+    guest_files
     initramfs_image
     kernel_modules
     manifest

@@ -19,7 +19,7 @@ pub(crate) use migration::{
     CutoverArgs, GcArgs, MarkArgs, MarkedState, OfProjectArgs, ProjectArgs, StatusArgs, TargetArgs,
     TestArgs,
 };
-pub(crate) use report::{FleetCommand, FleetReportArgs, ReportArgs};
+pub(crate) use report::{FleetCommand, FleetReportArgs, RecordArgs, ReportArgs};
 pub(crate) use snapshots::{DiffArgs, IamPolicyArgs, PolicyFor, ReplicateArgs, SnapshotsCommand};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -102,9 +102,12 @@ pub(crate) struct GlobalArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show what is on the disks of a machine
+    /// Show what is on the disks of a machine, and whether it can run on EC2
+    ///
+    /// For Nitro, Xen and arm64 instances there is a verdict: ready as it is, ready after conversion,
+    /// or not possible, and why.
     #[command(
-        after_help = "Examples:\n  rehost inspect web1.vmdk\n  rehost inspect --json disk1.qcow2 disk2.qcow2 | jq .os"
+        after_help = "Examples:\n  rehost inspect web1.vmdk\n  rehost inspect --json disk1.qcow2 disk2.qcow2 | jq .os\n  rehost inspect --json web1.vmdk | jq '.readiness[] | {generation, verdict}'"
     )]
     Inspect(InspectArgs),
     /// Show what a conversion would change and why; write nothing
@@ -206,6 +209,7 @@ pub(crate) enum Command {
     ///
     /// As `test`, for machines of which a test came up. Stop the source first, so that the last
     /// snapshot has all of it. After a cutover no launch touches the machine until `rehost mark ready`.
+    /// Without names, machines that are cut over are left as they are, and those that are not go on.
     #[command(
         after_help = "Examples:\n  rehost cutover web1\n  rehost cutover --dry-run\n  rehost cutover --untested --report reports/ web1\n\nExit status: 6 if a target did not come up, others as for every command."
     )]
@@ -229,7 +233,7 @@ pub(crate) enum Command {
     /// uploaded, and what to check by hand. The page is one file without scripts that asks nothing
     /// from anywhere; it can be mailed, printed and read on a phone.
     #[command(
-        after_help = "Examples:\n  rehost convert web1.vmdk -o web1.raw --report web1.json\n  rehost report web1.json -o web1.html\n  rehost report reports/*.json > all.html"
+        after_help = "Examples:\n  rehost convert web1.vmdk -o web1.raw --report web1.json\n  rehost report web1.json -o web1.html\n  rehost report -o last.html\n  rehost report reports/*.json > all.html"
     )]
     Report(ReportArgs),
     /// Look at what became of many machines
@@ -386,12 +390,8 @@ pub(crate) struct ConvertArgs {
     /// Print a report as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write what was found and done to this file as JSON; `rehost report` makes a page of it
-    ///
-    /// It is written whenever the run ends, also when it fails. A report that is there is replaced,
-    /// anything else is not.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
     #[command(flatten)]
     pub(crate) upload: UploadArgs,
 }

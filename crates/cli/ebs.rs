@@ -8,6 +8,7 @@ use crate::args::{AwsArgs, UploadArgs};
 use crate::exit::Blame;
 use crate::since::Last;
 use crate::snapshot_home::{New, Role};
+use crate::state;
 use crate::terminal::Terminal;
 use anyhow::{Context, Error, Result};
 use block::{BlockRead, Extent};
@@ -570,11 +571,7 @@ fn role_of(role: Role) -> ebs::Role {
 
 /// Where journals and indexes are kept.
 fn state_dir(given: Option<&Path>) -> Result<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let own = given.map(Path::to_owned);
-    let own = own.or_else(|| variable("REHOST_STATE").map(PathBuf::from));
-    own.or_else(|| Some(PathBuf::from(variable("XDG_STATE_HOME")?).join("rehost")))
-        .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".local/state/rehost")))
+    state::dir(given)
         .context("neither HOME nor REHOST_STATE is set: say with --state where journals are kept")
 }
 

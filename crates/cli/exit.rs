@@ -55,6 +55,7 @@ fn status(error: &Error) -> u8 {
                 convert::Error::Stale(_)
                 | convert::Error::NoSpace { .. }
                 | convert::Error::PlanFormat { .. }
+                | convert::Error::NoKernel { .. }
                 | convert::Error::Initramfs { .. } => return GUEST,
                 convert::Error::UnknownRule(_) => return FAILED,
                 _ => {}
@@ -266,6 +267,14 @@ mod tests {
             name: "b".to_owned(),
             role: "backing file",
         };
+        let no_kernel = convert::Error::Rule {
+            rule: "kernel-choice",
+            source: Box::new(convert::Error::NoKernel {
+                wanted: "Nitro instances",
+                kernels: "2.6.32 (no nvme)".to_owned(),
+                advice: "it can run on Xen instances".to_owned(),
+            }),
+        };
         let store = store::Error::Corrupt {
             path: "s".into(),
             what: "bad".to_owned(),
@@ -286,6 +295,7 @@ mod tests {
                 INTERRUPTED,
             ),
             (Error::new(Unconvertible("no".to_owned())), GUEST),
+            (Error::new(no_kernel), GUEST),
             (Error::msg("something"), FAILED),
         ] {
             assert_eq!(status(&error), expected, "{error}");

@@ -1,9 +1,9 @@
-//! Writing down what a run found and did, for `--report`.
+//! Writing down what a run found and did.
 
 use crate::regions::Written;
 use crate::terminal::Terminal;
-use crate::{exit, whole_file};
-use anyhow::Result;
+use crate::{exit, kept_reports, whole_file};
+use anyhow::{Error, Result};
 use ondisk::Interrupt;
 use report::{Machine, Moment, Painter, Regions, Report, Run, Stopwatch};
 use std::path::{Path, PathBuf};
@@ -12,10 +12,20 @@ use std::time::Instant;
 /// A run that is written down.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    path: Option<PathBuf>,
+    place: Place,
     run: Run,
     began: Instant,
     machines: Vec<Machine>,
+}
+
+/// Where the report goes.
+#[derive(Debug)]
+enum Place {
+    /// Where the user wants it: a run whose report is missing there has failed.
+    Wanted(PathBuf),
+    /// Where reports are kept: the run goes well without.
+    Kept(PathBuf),
+    Nowhere,
 }
 
 /// What is known about one machine while it is worked on.
@@ -27,18 +37,29 @@ pub(crate) struct Notes {
 }
 
 impl Recorder {
-    /// Begins a run. Without a path nothing is written.
+    /// Begins a run. Its report goes to `path`, else to where [reports are kept](kept_reports).
     ///
     /// A report that is there is replaced when the run ends, as an engine runs a task again; anything
     /// else is an error now.
     pub(crate) fn begin(command: &str, path: Option<&Path>) -> Result<Self> {
         claim(path)?;
-        let mut run = Run::begin(command, Moment::now());
+        let now = Moment::now();
+        let place = match path {
+            Some(path) => Place::Wanted(path.to_owned()),
+            None => kept_reports::place(command, now).map_or_else(
+                |error| {
+                    not_kept(&error);
+                    Place::Nowhere
+                },
+                |path| path.map_or(Place::Nowhere, Place::Kept),
+            ),
+        };
+        let mut run = Run::begin(command, now);
         // Linux tells it here; where it does not, the report does without.
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
         run.host = host.map(|host| host.trim().to_owned());
         Ok(Self {
-            path: path.map(Path::to_owned),
+            place,
             run,
             began: Instant::now(),
             machines: Vec::new(),
@@ -55,7 +76,7 @@ impl Recorder {
         Notes {
             machine: Machine::new(machine),
             watch: Stopwatch::since(self.began),
-            wanted: self.path.is_some(),
+            wanted: !matches!(self.place, Place::Nowhere),
         }
     }
 
@@ -72,8 +93,10 @@ impl Recorder {
 
     /// Writes the report of a run that ended with `result`, which is given back.
     pub(crate) fn end<T>(mut self, result: Result<T>, terminal: &Terminal) -> Result<T> {
-        let Some(path) = self.path else {
-            return result;
+        let (path, is_wanted) = match self.place {
+            Place::Wanted(path) => (path, true),
+            Place::Kept(path) => (path, false),
+            Place::Nowhere => return result,
         };
         self.run.end(Moment::now());
         if let Err(error) = &result {
@@ -84,6 +107,10 @@ impl Recorder {
         let written = claim(Some(&path)).and_then(|()| whole_file::write(&path, json.as_bytes()));
         match (result, written) {
             (result, Ok(())) => result,
+            (result, Err(error)) if !is_wanted => {
+                not_kept(&error);
+                result
+            }
             (Ok(_), Err(error)) => {
                 Err(error.context("the work is done, but its report was not written"))
             }
@@ -123,6 +150,13 @@ impl Notes {
     pub(crate) fn watch(&self) -> &Stopwatch {
         &self.watch
     }
+}
+
+fn not_kept(error: &Error) {
+    tracing::warn!(
+        error = format!("{error:#}"),
+        "the report of this run is not kept"
+    );
 }
 
 /// Checks that a report may be written there, before anything is done.

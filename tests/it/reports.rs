@@ -1,9 +1,12 @@
 //! `--report`, and what `report` and `fleet report` make of it.
 
-use crate::support::{phony, rehost, temp};
+use crate::support::{Ran, phony, program, qemu_img, rehost, temp, tool};
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -252,4 +255,135 @@ fn a_fleet_is_well_once_every_machine_went_well() {
     assert!(error.contains("3.json"), "{error}");
     let error = rehost!["fleet", "report", dir.path()].failed(1);
     assert!(error.contains("there is no report"), "{error}");
+}
+
+/// The reports that runs left in a directory of state.
+fn kept(state: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(state.join("reports")).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn a_run_that_is_not_told_where_leaves_its_report_all_the_same() {
+    let dir = temp();
+    let state = dir.path().join("state");
+    let run = |arguments: &[&OsStr]| {
+        let mut program = program();
+        program.env("REHOST_STATE", &state).args(arguments);
+        Ran::of(program.output().unwrap())
+    };
+    let image = phony(&["debian12"]);
+    let store = store(dir.path());
+    let raw = dir.path().join("copy.raw");
+    let [copy, replicate, convert, to, out, report] =
+        ["copy", "replicate", "convert", "--to", "-o", "report"].map(OsStr::new);
+    run(&[report]).failed(1);
+    run(&[copy, image.as_ref(), raw.as_ref()]).ok();
+    run(&[replicate, image.as_ref(), to, store.as_ref()]).ok();
+    let failed = run(&[convert, raw.as_ref(), out, raw.as_ref()]);
+    assert_ne!(failed.status, Some(0));
+    let paths = kept(&state);
+    let commands = paths.iter().map(|path| {
+        let report = read(path);
+        let run = &report["run"];
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        (text(&run["command"]), text(&run["result"]))
+    });
+    let mut commands: Vec<_> = commands.collect();
+    commands.sort();
+    let expected = [("convert", "failed"), ("copy", "ok"), ("replicate", "ok")];
+    let expected = expected.map(|(command, result)| (command.to_owned(), result.to_owned()));
+    assert_eq!(commands, expected);
+
+    // All of one second are in no order; the page is of the last one, whichever that is.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    run(&[convert, image.as_ref(), out, store.as_ref()]).ok();
+    assert!(run(&[report]).ok().contains("/etc/fstab"));
+    let mode = fs::metadata(state.join("reports"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn old_reports_make_room_and_what_is_not_ours_stays() {
+    let dir = temp();
+    let reports = dir.path().join("reports");
+    fs::create_dir(&reports).unwrap();
+    for number in 0..150 {
+        let name = format!("20200101T000000Z-copy-{number:03}.json");
+        fs::write(reports.join(name), "{}").unwrap();
+    }
+    fs::write(reports.join("a.json"), "mine").unwrap();
+    let image = phony(&["debian12"]);
+    let raw = dir.path().join("a.raw");
+    let mut program = program();
+    program.env("REHOST_STATE", dir.path());
+    Ran::of(program.arg("copy").args([&image, &raw]).output().unwrap()).ok();
+    let left = kept(dir.path());
+    assert_eq!(left.len(), 101);
+    assert_eq!(fs::read(reports.join("a.json")).unwrap(), b"mine");
+    assert!(left[0].ends_with("20200101T000000Z-copy-051.json"));
+    assert_eq!(read(&left[99])["run"]["command"], "copy");
+}
+
+#[test]
+fn a_report_that_cannot_be_kept_fails_no_run() {
+    let dir = temp();
+    fs::write(dir.path().join("file"), "").unwrap();
+    let image = phony(&["debian12"]);
+    for (name, value) in [
+        ("REHOST_STATE", dir.path().join("file")),
+        ("HOME", "".into()),
+    ] {
+        let raw = dir.path().join(name);
+        let mut program = program();
+        program
+            .env_remove("REHOST_STATE")
+            .env_remove("XDG_STATE_HOME")
+            .env(name, value);
+        let ran = Ran::of(program.arg("copy").args([&image, &raw]).output().unwrap());
+        assert_eq!(
+            ran.stderr.contains("not kept"),
+            name == "REHOST_STATE",
+            "{}",
+            ran.stderr
+        );
+        ran.ok();
+        assert!(raw.exists());
+    }
+}
+
+#[test]
+fn a_copy_reports_what_it_could_not_read() {
+    let dir = temp();
+    let image = dir.path().join("short.qcow2");
+    qemu_img!["create", "-f", "qcow2", &image, "4M"];
+    tool(
+        Command::new("qemu-io")
+            .args(["-c", "write -P 7 0 2M"])
+            .arg(&image),
+    );
+    let whole = fs::metadata(&image).unwrap().len();
+    File::options()
+        .write(true)
+        .open(&image)
+        .unwrap()
+        .set_len(whole - (1 << 20))
+        .unwrap();
+    let (raw, file) = (dir.path().join("a.raw"), dir.path().join("a.json"));
+    rehost!["copy", "--salvage", &image, &raw, "--report", &file].ended(4);
+    let report = read(&file);
+    let machine = &report["machines"][0];
+    assert_eq!(machine["name"], "short");
+    let finding = &machine["findings"][0];
+    assert_eq!(
+        (&finding["rule"], &finding["severity"]),
+        (&"copy".into(), &"problem".into())
+    );
+    assert_eq!(machine["outputs"][0]["name"], raw.display().to_string());
+    assert_eq!(machine["regions"][0]["size"], 4 << 20);
 }

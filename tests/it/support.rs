@@ -119,6 +119,7 @@ pub(crate) fn program() -> Command {
     ] {
         command.env_remove(name);
     }
+    command.env("REHOST_STATE", scratch().join("state"));
     command
 }
 

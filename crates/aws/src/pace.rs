@@ -7,7 +7,7 @@ use tokio::time::Instant;
 ///
 /// There is no burst: a limit that is one per second for an account is meant as such by those who
 /// split it among machines. Nor is there one after a moment in which this host was busy: what was
-/// missed by more than [`SLACK`] is not made up for.
+/// missed by more than a moment is not made up for.
 #[derive(Debug)]
 pub struct Pace {
     requests: Option<Line>,

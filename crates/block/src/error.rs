@@ -33,6 +33,14 @@ pub enum Error {
         /// What the format's reader said; names file, offset and what was expected.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The layer below reads this place, but cannot change it.
+    #[error("the volume cannot be written at byte {offset}")]
+    Refused {
+        /// First byte of the access, in device coordinates.
+        offset: u64,
+        /// Why, and what to do.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 impl Error {
@@ -41,7 +49,8 @@ impl Error {
         match self {
             Self::OutOfBounds { offset, .. }
             | Self::Io { offset, .. }
-            | Self::Format { offset, .. } => *offset,
+            | Self::Format { offset, .. }
+            | Self::Refused { offset, .. } => *offset,
         }
     }
 }

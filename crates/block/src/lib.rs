@@ -18,16 +18,22 @@
 //! ```
 #![warn(clippy::arithmetic_side_effects)]
 
+mod concat;
 mod device;
 mod error;
 mod extent;
 mod memory;
 mod overlay;
+mod stripes;
 mod window;
+mod zero;
 
+pub use concat::Concat;
 pub use device::{BlockRead, BlockWrite};
 pub use error::Error;
 pub use extent::{Extent, ExtentKind, Extents};
 pub use memory::Memory;
 pub use overlay::Overlay;
+pub use stripes::{Leg, Stripes, Unusable};
 pub use window::Window;
+pub use zero::Zero;

@@ -1,6 +1,7 @@
 //! The commands about images as such, whatever machine is on them.
 
 use super::aws::{AwsArgs, UploadArgs};
+use super::report::RecordArgs;
 use crate::size;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum, ValueHint};
@@ -134,6 +135,8 @@ pub(crate) struct CopyArgs {
     /// Print a report as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
     #[command(flatten)]
     pub(crate) upload: UploadArgs,
 }

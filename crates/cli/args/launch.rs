@@ -1,6 +1,6 @@
 //! Launching a target.
 
-use super::SourceArgs;
+use super::{RecordArgs, SourceArgs};
 use crate::{duration, size};
 use clap::{Args, ValueEnum, ValueHint};
 use std::num::NonZeroU32;
@@ -25,6 +25,8 @@ pub(crate) struct LaunchArgs {
     /// Print a report as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
 }
 
 const HEADING: &str = "Local target";

@@ -3,10 +3,23 @@
 use clap::{Args, Subcommand, ValueHint};
 use std::path::PathBuf;
 
+/// Where a run writes down what it found and did.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct RecordArgs {
+    /// Write what was found and done to this file as JSON; `rehost report` makes a page of it
+    ///
+    /// It is written whenever the run ends, also when it fails. A report that is there is replaced,
+    /// anything else is not. With --project it is a directory, which gets a file for each machine.
+    /// Without this option the reports of the last 100 runs are kept in the directory reports of
+    /// REHOST_STATE, else $XDG_STATE_HOME/rehost, else ~/.local/state/rehost.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) report: Option<PathBuf>,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct ReportArgs {
-    /// Reports that other commands wrote with --report
-    #[arg(required = true, value_name = "REPORT", value_hint = ValueHint::FilePath)]
+    /// Reports that other commands wrote [default: the one of the last run without --report]
+    #[arg(value_name = "REPORT", value_hint = ValueHint::FilePath)]
     pub(crate) reports: Vec<PathBuf>,
     /// Write the page to this file; a page that is there is replaced [default: stdout]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]

@@ -3,6 +3,7 @@
 use super::aws::{AwsArgs, UploadArgs};
 use super::images::{PairArgs, format_names};
 use super::migration::OfProjectArgs;
+use super::report::RecordArgs;
 use crate::duration;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -61,12 +62,8 @@ pub(crate) struct ReplicateArgs {
     /// Print a report as JSON; with --every one for each round
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write what was found and done to this file as JSON; `rehost report` makes a page of it
-    ///
-    /// It is written whenever the run ends, also when it fails; with --every after each round. A
-    /// report that is there is replaced, anything else is not.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
     #[command(flatten)]
     pub(crate) aws: AwsArgs,
     #[command(flatten)]

@@ -64,7 +64,7 @@ pub(super) fn run(args: &ConvertArgs, terminal: &Terminal) -> Result<ExitCode> {
     if let Some(project) = args.project.required(&args.source.aws) {
         return of_project(args, &project, terminal);
     }
-    let mut recorder = Recorder::begin("convert", args.report.as_deref())?;
+    let mut recorder = Recorder::begin("convert", args.record.report.as_deref())?;
     let ended = convert_machines(args, &mut recorder, terminal);
     recorder.end(ended, terminal)
 }
@@ -102,7 +102,7 @@ fn of_project(args: &ConvertArgs, project: &ProjectArgs, terminal: &Terminal) ->
     }
     let migration = Migration::open(project)?;
     let machines = migration.machines(&args.images)?;
-    let reports = args.report.as_deref();
+    let reports = args.record.report.as_deref();
     let each = |machine: &Machine| {
         let work = |notes: &mut Notes| migration::convert(&migration, machine, notes, terminal);
         let converted = migration.recorded("convert", reports, machine, terminal, work)?;

@@ -3,6 +3,8 @@
 use crate::args::CopyArgs;
 use crate::exit::SOURCE;
 use crate::locator::Destination;
+use crate::record::{Notes, Recorder};
+use crate::regions::Written;
 use crate::snapshot_home::{Home, New, Role};
 use crate::source::{self, Content, Disk, Purpose};
 use crate::target::{self, Output};
@@ -49,6 +51,14 @@ enum Target {
 }
 
 pub(super) fn run(args: &CopyArgs, terminal: &Terminal) -> Result<ExitCode> {
+    let mut recorder = Recorder::begin("copy", args.record.report.as_deref())?;
+    let mut notes = recorder.notes(&args.source);
+    let ended = copy(args, &mut notes, terminal);
+    recorder.add(notes, &ended);
+    recorder.end(ended, terminal)
+}
+
+fn copy(args: &CopyArgs, notes: &mut Notes, terminal: &Terminal) -> Result<ExitCode> {
     let target = Target::new(args)?;
     let purpose = if args.salvage {
         Purpose::Salvage
@@ -57,7 +67,18 @@ pub(super) fn run(args: &CopyArgs, terminal: &Terminal) -> Result<ExitCode> {
     };
     let disk = source::open_one(&args.source, &args.disk, purpose, "--disk", terminal)?;
     let device = disk.device();
-    let output = target.write(&disk, &*device, args.force, terminal)?;
+    notes.machine.name.clone_from(&disk.stem);
+    notes.machine.sources = vec![disk.reported(&args.source)];
+    let write = || target.write(&disk, &*device, args.force, terminal);
+    let output = notes.watch().step(format!("copy {}", disk.name), write)?;
+    let written = Written {
+        device: &*device,
+        converted: None,
+        output: &output,
+    };
+    let regions = notes.regions(&disk.name, &written, |_| {});
+    notes.machine.regions.extend(regions);
+    notes.machine.outputs.push(output.reported());
     let lost = match &disk.content {
         Content::Image(image) => image.lost(),
         Content::Snapshot(_) => Vec::new(),
@@ -71,6 +92,15 @@ pub(super) fn run(args: &CopyArgs, terminal: &Terminal) -> Result<ExitCode> {
         output,
         lost: lost.into_iter().map(Lost::from).collect(),
     };
+    let lost = report.lost.iter().map(|lost| report::Finding {
+        severity: report::Severity::Problem,
+        rule: "copy".to_owned(),
+        text: format!(
+            "{} bytes from {} on could not be read and are zeros: {}",
+            lost.length, lost.start, lost.reason
+        ),
+    });
+    notes.machine.findings.extend(lost);
     render(&report, args.json, terminal)?;
     let status = if report.lost.is_empty() { 0 } else { SOURCE };
     Ok(status.into())

@@ -4,10 +4,12 @@ use crate::args::InspectArgs;
 use crate::source::Purpose;
 use crate::terminal::{Colour, Terminal};
 use crate::{machine, output, size};
+use ::convert::{Generation, Readiness, Verdict};
 use anyhow::{Context, Result};
 use guest::boot::BootEntry;
 use guest::network::{Interface, InterfaceKind};
 use guest::{Facts, Guest, Kernel};
+use serde::Serialize;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -16,12 +18,55 @@ pub(super) fn run(args: &InspectArgs, terminal: &Terminal) -> Result<ExitCode> {
     let root = opened.root(args.source.root.as_deref())?;
     let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
     let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;
+    let readiness = ::convert::readiness(&guest, &facts);
     if args.json {
-        output::json(&facts)?;
+        output::json(&Inspection {
+            facts: &facts,
+            readiness,
+        })?;
     } else {
-        output::write(text(&facts, terminal).as_bytes())?;
+        let text = text(&facts, terminal) + &verdicts(&readiness, terminal);
+        output::write(text.as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// All that is known of a guest.
+#[derive(Serialize)]
+struct Inspection<'a> {
+    #[serde(flatten)]
+    facts: &'a Facts,
+    readiness: Vec<Readiness>,
+}
+
+/// A line for each generation of instances, and below it why a guest does not run there or what may
+/// need work by hand.
+fn verdicts(readiness: &[Readiness], terminal: &Terminal) -> String {
+    let mut text = String::new();
+    for Readiness {
+        generation,
+        verdict,
+        reasons,
+        warnings,
+    } in readiness
+    {
+        let generation = match generation {
+            Generation::Nitro => "Nitro",
+            Generation::Xen => "Xen",
+            Generation::Arm64 => "arm64",
+        };
+        let (verdict, colour, below) = match verdict {
+            Verdict::Ready => ("ready", Colour::Added, warnings),
+            Verdict::AfterConversion => ("ready after conversion", Colour::Added, warnings),
+            Verdict::NotPossible => ("not possible", Colour::Removed, reasons),
+        };
+        let verdict = terminal.paint(colour, verdict);
+        let _ = writeln!(text, "  on {generation:<11} {verdict}");
+        for reason in below {
+            let _ = writeln!(text, "  {:<14} {reason}", "");
+        }
+    }
+    text
 }
 
 fn text(facts: &Facts, terminal: &Terminal) -> String {
@@ -59,8 +104,11 @@ fn text(facts: &Facts, terminal: &Terminal) -> String {
     {
         line("boots", &format!("{kernel} {arguments}"));
     }
-    if let Some(grub) = &facts.boot.grub {
+    for grub in facts.boot.grubs() {
         line("boot loader", &format!("GRUB 2, {}", grub.config));
+    }
+    if let Some(legacy) = &facts.boot.legacy {
+        line("boot loader", &format!("GRUB Legacy, {}", legacy.menu));
     }
     for other in &facts.boot.others {
         line("boot loader", other);

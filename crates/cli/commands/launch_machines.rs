@@ -7,7 +7,7 @@ use crate::output;
 use crate::record::Notes;
 use crate::terminal::{Colour, Terminal};
 use anyhow::{Result, bail};
-use launch::lifecycle::Kind;
+use launch::lifecycle::{Kind, State};
 use launch::project::Machine;
 use launch::record::Place;
 use std::fmt::Write as _;
@@ -63,7 +63,16 @@ fn run(mut request: Request, terminal: &Terminal) -> Result<ExitCode> {
     }
     let reports = args.report.as_deref();
     let outcomes: Mutex<Vec<Outcome>> = Mutex::default();
+    let is_done = |machine: &Machine| -> Result<bool> {
+        let record = migration.record(&machine.name)?;
+        Ok(record.is_some_and(|record| record.state == State::CutOver))
+    };
     let each = |machine: &Machine| {
+        // A run over all machines that was stopped goes on with the others.
+        if request.kind == Kind::Cutover && args.machines.is_empty() && is_done(machine)? {
+            eprintln!("{}: cut over already, and left as it is", machine.name);
+            return Ok(());
+        }
         if args.dry_run {
             return migration::dry_run(&migration, machine, request, terminal);
         }

@@ -40,7 +40,7 @@ pub(super) fn run(args: &ReplicateArgs, terminal: &Terminal) -> Result<ExitCode>
     if let Some(project) = args.project.required(&args.aws) {
         return of_project(args, &project, terminal);
     }
-    record::claim(args.report.as_deref())?;
+    record::claim(args.record.report.as_deref())?;
     if args.every.is_some() && args.sources.iter().any(|source| source == "-") {
         bail!("stdin can be read only once, and --every reads the disks again");
     }
@@ -85,7 +85,7 @@ fn of_project(
     }
     let migration = Migration::open(project)?;
     let machines = migration.machines(&args.sources)?;
-    let reports = args.report.as_deref();
+    let reports = args.record.report.as_deref();
     let round = || {
         let each = |machine: &Machine| {
             let work =
@@ -175,7 +175,7 @@ fn round(
     home: &Home,
     terminal: &Terminal,
 ) -> Result<Vec<Output>> {
-    let mut recorder = Recorder::begin("replicate", args.report.as_deref())?;
+    let mut recorder = Recorder::begin("replicate", args.record.report.as_deref())?;
     let mut notes = recorder.notes(machine);
     let ended = replicate(args, machine, lists, home, &mut notes, terminal);
     recorder.add(notes, &ended);

@@ -1,7 +1,7 @@
 //! `rehost report`
 
 use crate::args::ReportArgs;
-use crate::{output, whole_file};
+use crate::{kept_reports, output, whole_file};
 use ::report::{Report, page};
 use anyhow::Result;
 use std::fs::File;
@@ -13,8 +13,12 @@ pub(super) fn run(args: &ReportArgs) -> Result<ExitCode> {
     if let Some(path) = &args.output {
         claim(path)?;
     }
+    let mut paths = args.reports.clone();
+    if paths.is_empty() {
+        paths.push(kept_reports::newest()?);
+    }
     let mut reports = Vec::new();
-    for path in &args.reports {
+    for path in &paths {
         reports.push((path.display().to_string(), Report::read(path)?));
     }
     let page = page(&reports);

@@ -77,6 +77,10 @@ impl Plan {
             if change.before == State::Absent {
                 need.inodes += 1;
                 need.bytes += BLOCKS_PER_OBJECT * block;
+                // A label that does not fit into the inode takes a block.
+                if change.after.state().selinux().is_some() {
+                    need.bytes += block;
+                }
             }
             need.bytes = need
                 .bytes

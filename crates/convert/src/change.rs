@@ -1,7 +1,7 @@
 //! One object's change.
 
-use crate::{Bytes, Digest, Error, State};
-use fs::NewNode;
+use crate::{Bytes, Digest, Error, State, labels};
+use fs::{Kind, NewNode};
 use guest::{Guest, GuestPath};
 use ondisk::width::{u64_of, usize_of};
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,9 @@ pub enum After {
         /// Permissions and owner.
         #[serde(flatten)]
         node: NewNode,
+        /// The SELinux label.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        selinux: Option<String>,
     },
     /// A symbolic link.
     Symlink {
@@ -49,12 +52,18 @@ pub enum After {
         /// Owner.
         #[serde(flatten)]
         node: NewNode,
+        /// The SELinux label.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        selinux: Option<String>,
     },
     /// A directory.
     Dir {
         /// Permissions and owner.
         #[serde(flatten)]
         node: NewNode,
+        /// The SELinux label.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        selinux: Option<String>,
     },
 }
 
@@ -104,20 +113,53 @@ impl Content {
 }
 
 impl After {
+    /// What the node is; none if there is none.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Absent => None,
+            Self::File { .. } => Some(Kind::File),
+            Self::Symlink { .. } => Some(Kind::Symlink),
+            Self::Dir { .. } => Some(Kind::Dir),
+        }
+    }
+
+    /// The same with another SELinux label.
+    #[must_use]
+    pub(crate) fn labelled(mut self, label: Option<String>) -> Self {
+        if let Self::File { selinux, .. }
+        | Self::Symlink { selinux, .. }
+        | Self::Dir { selinux, .. } = &mut self
+        {
+            *selinux = label;
+        }
+        self
+    }
+
     /// The state that will be seen at the path.
     pub fn state(&self) -> State {
         match self {
             Self::Absent => State::Absent,
-            Self::File { content, node } => State::File {
+            Self::File {
+                content,
+                node,
+                selinux,
+            } => State::File {
                 size: content.size(),
                 sha256: content.sha256(),
                 node: *node,
+                selinux: selinux.clone(),
                 content: None,
             },
-            Self::Symlink { target, .. } => State::Symlink {
+            Self::Symlink {
+                target, selinux, ..
+            } => State::Symlink {
                 target: target.clone(),
+                selinux: selinux.clone(),
             },
-            Self::Dir { node } => State::Dir { node: *node },
+            Self::Dir { node, selinux } => State::Dir {
+                node: *node,
+                selinux: selinux.clone(),
+            },
         }
     }
 }
@@ -147,8 +189,8 @@ impl Change {
         }
         match &self.after {
             After::Absent => {}
-            After::Dir { node } => guest.make_dir(path, *node)?,
-            After::Symlink { target, node } => guest.symlink(path, &target.0, *node)?,
+            After::Dir { node, .. } => guest.make_dir(path, *node)?,
+            After::Symlink { target, node, .. } => guest.symlink(path, &target.0, *node)?,
             After::File {
                 content: Content::Extend { keep, tail, .. },
                 ..
@@ -156,7 +198,7 @@ impl Change {
                 guest.truncate(path, *keep)?;
                 guest.write_at(path, *keep, &tail.0)?;
             }
-            After::File { content, node } => {
+            After::File { content, node, .. } => {
                 let bytes = match content {
                     Content::Whole(bytes) => bytes.0.as_slice(),
                     Content::Copy { .. } => &[],
@@ -177,6 +219,15 @@ impl Change {
             && node != before
         {
             guest.set_owner(path, *node)?;
+        }
+        let now = if stays_file {
+            self.before.selinux()
+        } else {
+            None
+        };
+        let state = self.after.state();
+        if state.selinux() != now {
+            labels::set(guest, path, state.selinux())?;
         }
         Ok(())
     }

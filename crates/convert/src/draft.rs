@@ -1,7 +1,8 @@
 //! The guest as the rules so far would leave it.
 
 use crate::change::{After, Because, Content};
-use crate::{Bytes, Change, Digest, Error, Finding, Options, Severity, State};
+use crate::labels::{Found, Labels};
+use crate::{Bytes, Change, Digest, Error, Finding, Options, Severity, State, originals};
 use fs::{Kind, Meta, NewNode, Space};
 use guest::{DirEntry, Facts, Guest, GuestPath};
 use ondisk::width::u64_of;
@@ -17,6 +18,9 @@ pub struct Draft<'g> {
     pending: BTreeMap<GuestPath, Change>,
     findings: Vec<Finding>,
     rule: &'static str,
+    labels: &'g Labels<'g>,
+    /// Why the SELinux label of something new is not known.
+    missing_label: Option<String>,
 }
 
 /// Largest file that a rule may read whole. The largest initramfs images in the field have some
@@ -24,6 +28,15 @@ pub struct Draft<'g> {
 const READ_CAP: u64 = 1 << 30;
 /// Links to pending links that are followed; the guest's own links are counted below.
 const PENDING_LINKS: usize = 8;
+
+/// A file before its label is known.
+fn new_file(content: Content, node: NewNode) -> After {
+    After::File {
+        content,
+        node,
+        selinux: None,
+    }
+}
 
 /// Where a link at `at` leads.
 fn link_leads_to(at: &GuestPath, target: &[u8]) -> GuestPath {
@@ -34,11 +47,18 @@ fn link_leads_to(at: &GuestPath, target: &[u8]) -> GuestPath {
 }
 
 impl<'g> Draft<'g> {
-    pub(crate) fn new(guest: &'g Guest, facts: &'g Facts, options: &'g Options) -> Self {
+    pub(crate) fn new(
+        guest: &'g Guest,
+        facts: &'g Facts,
+        options: &'g Options,
+        labels: &'g Labels<'g>,
+    ) -> Self {
         Self {
             guest,
             facts,
             options,
+            labels,
+            missing_label: None,
             pending: BTreeMap::new(),
             findings: Vec::new(),
             rule: "",
@@ -54,6 +74,22 @@ impl<'g> Draft<'g> {
         let changes = self.pending.into_values();
         let changes = changes.filter(|change| !change.before.same(&change.after.state()));
         (changes.collect(), self.findings)
+    }
+
+    /// Why the SELinux label of something that the plan makes is not known; none if all are.
+    ///
+    /// # Errors
+    /// What reading the guest meets.
+    pub(crate) fn missing_label(&self) -> Result<Option<String>, Error> {
+        if self.pending.is_empty() || self.missing_label.is_some() {
+            return Ok(self.missing_label.clone());
+        }
+        // Originals are kept of everything that changes.
+        let home = self.guest.canonical(&originals::HOME.into(), true)?;
+        Ok(match self.labels.label(&home, Kind::Dir)? {
+            Found::Label(_) => None,
+            Found::Missing(reason) => Some(reason),
+        })
     }
 
     /// The guest below the pending edits.
@@ -258,6 +294,7 @@ impl<'g> Draft<'g> {
             After::Symlink {
                 target,
                 node: NewNode::root(0o777),
+                selinux: None,
             },
             why,
         )
@@ -285,7 +322,7 @@ impl<'g> Draft<'g> {
         let why = why.into();
         self.make_parents(&to, &why)?;
         let content = Content::Copy { from, size, sha256 };
-        self.record(to, After::File { content, node }, why)
+        self.record(to, new_file(content, node), why)
     }
 
     /// Keeps the first `keep` bytes of a file and puts `tail` behind them.
@@ -310,7 +347,7 @@ impl<'g> Draft<'g> {
             tail: Bytes(tail),
             sha256,
         };
-        self.record(at, After::File { content, node }, why.into())
+        self.record(at, new_file(content, node), why.into())
     }
 
     /// Tells the user something.
@@ -336,14 +373,7 @@ impl<'g> Draft<'g> {
         self.make_parents(&at, &why)?;
         let mut node = self.node_of(&at)?.unwrap_or(NewNode::root(0o644));
         node.mode = mode.unwrap_or(node.mode);
-        self.record(
-            at,
-            After::File {
-                content: Content::Whole(Bytes(content)),
-                node,
-            },
-            why,
-        )
+        self.record(at, new_file(Content::Whole(Bytes(content)), node), why)
     }
 
     /// Where `path` leads. A link that a rule removed or replaced is not followed any more.
@@ -386,6 +416,7 @@ impl<'g> Draft<'g> {
                 parent,
                 After::Dir {
                     node: NewNode::root(0o755),
+                    selinux: None,
                 },
                 why.to_owned(),
             )?;
@@ -398,13 +429,27 @@ impl<'g> Draft<'g> {
             rule: self.rule.to_owned(),
             reason,
         };
-        if let Some(change) = self.pending.get_mut(&at) {
+        let known = self.pending.get(&at).map(|change| change.before.clone());
+        let is_known = known.is_some();
+        let before = match known {
+            Some(before) => before,
+            None => State::of(self.guest, &at)?,
+        };
+        let label = self.labels.after(&at, &before, &after)?;
+        let label = match label {
+            Found::Label(label) => label,
+            Found::Missing(reason) => {
+                self.missing_label.get_or_insert(reason);
+                None
+            }
+        };
+        let after = after.labelled(label);
+        if is_known && let Some(change) = self.pending.get_mut(&at) {
             change.after = after;
             if !change.because.contains(&because) {
                 change.because.push(because);
             }
         } else {
-            let before = State::of(self.guest, &at)?;
             if !before.same(&after.state()) {
                 let change = Change {
                     path: at.clone(),

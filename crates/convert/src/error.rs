@@ -26,6 +26,16 @@ pub enum Error {
         /// Why.
         source: Box<Error>,
     },
+    /// No kernel of the guest drives the target's disks and network.
+    #[error("no installed kernel drives {wanted}: {kernels}; {advice}")]
+    NoKernel {
+        /// The instances, in words.
+        wanted: &'static str,
+        /// The kernels, each with what it lacks.
+        kernels: String,
+        /// What can be done.
+        advice: String,
+    },
     /// The guest is not the one that was planned for.
     #[error(transparent)]
     Stale(Box<Stale>),

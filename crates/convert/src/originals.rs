@@ -6,12 +6,15 @@
 //! receipt says how long it was.
 
 use crate::change::{After, Because, Content};
+use crate::labels::{Found, Labels};
 use crate::{Bytes, Change, Error, State};
 use fs::NewNode;
 use guest::{Guest, GuestPath};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// Where originals and receipts are kept.
+pub(crate) const HOME: &str = "/var/lib/rehost";
 /// Stands in for a rule's id in the reasons of these changes; it cannot be skipped.
 const ID: &str = "originals";
 
@@ -33,11 +36,15 @@ struct ReceiptLine<'a> {
 }
 
 /// Puts the copies of all originals before `changes` and the receipt behind them.
-pub(crate) fn keep(guest: &Guest, changes: Vec<Change>) -> Result<Vec<Change>, Error> {
+pub(crate) fn keep(
+    guest: &Guest,
+    labels: &Labels<'_>,
+    changes: Vec<Change>,
+) -> Result<Vec<Change>, Error> {
     if changes.is_empty() {
         return Ok(changes);
     }
-    let home = guest.canonical(&GuestPath::from("/var/lib/rehost"), true)?;
+    let home = guest.canonical(&GuestPath::from(HOME), true)?;
     let mut kept = BTreeMap::new();
     let mut lines = Vec::new();
     for change in &changes {
@@ -47,9 +54,10 @@ pub(crate) fn keep(guest: &Guest, changes: Vec<Change>) -> Result<Vec<Change>, E
             let (path, there) = free_place(guest, &path, &change.before)?;
             note = Some(path.to_string());
             if !there {
-                make_parents(guest, &path, &mut kept)?;
+                make_parents(guest, labels, &path, &mut kept)?;
                 let reason = format!("{} is changed; this is the original", change.path);
-                kept.insert(path.clone(), new_change(path, after, reason));
+                let change = new_change(labels, path.clone(), after, reason)?;
+                kept.insert(path, change);
             }
         }
         lines.push(ReceiptLine {
@@ -68,17 +76,15 @@ pub(crate) fn keep(guest: &Guest, changes: Vec<Change>) -> Result<Vec<Change>, E
     let mut text = serde_json::to_string_pretty(&receipt).expect("a receipt holds only strings");
     text.push('\n');
     let path = receipt_path(guest, &home)?;
-    make_parents(guest, &path, &mut kept)?;
+    make_parents(guest, labels, &path, &mut kept)?;
     let content = Content::Whole(Bytes(text.into_bytes()));
     let after = After::File {
         content,
         node: NewNode::root(0o600),
+        selinux: None,
     };
-    let receipt = new_change(
-        path,
-        after,
-        "says what was changed, when somebody asks".to_owned(),
-    );
+    let reason = "says what was changed, when somebody asks".to_owned();
+    let receipt = new_change(labels, path, after, reason)?;
     Ok(kept.into_values().chain(changes).chain([receipt]).collect())
 }
 
@@ -106,11 +112,13 @@ fn original_of(home: &GuestPath, change: &Change) -> Option<(GuestPath, After)> 
             After::File {
                 content,
                 node: *node,
+                selinux: None,
             }
         }
-        State::Symlink { target } => After::Symlink {
+        State::Symlink { target, .. } => After::Symlink {
             target: target.clone(),
             node: NewNode::root(0o777),
+            selinux: None,
         },
         State::Absent | State::Dir { .. } | State::Special => return None,
     };
@@ -125,13 +133,15 @@ fn free_place(
     original: &State,
 ) -> Result<(GuestPath, bool), Error> {
     let mut place = wanted.clone();
+    // A copy has the label of its own place.
+    let original = original.clone().labelled(None);
     let mut number = 1_u32;
     loop {
         let found = State::of(guest, &place)?;
-        if found == State::Absent {
+        if matches!(found, State::Absent) {
             return Ok((place, false));
         }
-        if found.same(original) {
+        if found.labelled(None).same(&original) {
             return Ok((place, true));
         }
         number += 1;
@@ -168,6 +178,7 @@ fn receipt_path(guest: &Guest, home: &GuestPath) -> Result<GuestPath, Error> {
 
 fn make_parents(
     guest: &Guest,
+    labels: &Labels<'_>,
     path: &GuestPath,
     kept: &mut BTreeMap<GuestPath, Change>,
 ) -> Result<(), Error> {
@@ -177,27 +188,43 @@ fn make_parents(
     if kept.contains_key(&parent) || State::of(guest, &parent)? != State::Absent {
         return Ok(());
     }
-    make_parents(guest, &parent, kept)?;
+    make_parents(guest, labels, &parent, kept)?;
     // Originals keep their modes, but nobody has to see that they are there.
     let after = After::Dir {
         node: NewNode::root(0o700),
+        selinux: None,
     };
     let reason = "holds originals and receipts".to_owned();
-    kept.insert(parent.clone(), new_change(parent, after, reason));
+    let change = new_change(labels, parent.clone(), after, reason)?;
+    kept.insert(parent, change);
     Ok(())
 }
 
-fn new_change(path: GuestPath, after: After, reason: String) -> Change {
+/// A new object. Where its label is not known, the rule for labels had the guest label itself.
+fn new_change(
+    labels: &Labels<'_>,
+    path: GuestPath,
+    after: After,
+    reason: String,
+) -> Result<Change, Error> {
+    let label = match after.kind() {
+        Some(kind) => labels.label(&path, kind)?,
+        None => Found::Label(None),
+    };
+    let after = match label {
+        Found::Label(label) => after.labelled(label),
+        Found::Missing(_) => after,
+    };
     let because = vec![Because {
         rule: ID.to_owned(),
         reason,
     }];
-    Change {
+    Ok(Change {
         path,
         before: State::Absent,
         after,
         because,
-    }
+    })
 }
 
 fn without_content(state: &State) -> State {
@@ -206,11 +233,13 @@ fn without_content(state: &State) -> State {
             size,
             sha256,
             node,
+            selinux,
             content: _,
         } => State::File {
             size: *size,
             sha256: *sha256,
             node: *node,
+            selinux: selinux.clone(),
             content: None,
         },
         other => other.clone(),

@@ -1,5 +1,6 @@
 //! All that will be done, and nothing else.
 
+use crate::labels::Labels;
 use crate::rules::RULES;
 use crate::{Change, Draft, Error, Finding, Options, originals};
 use guest::{Facts, Guest, VolumeId};
@@ -46,7 +47,8 @@ pub fn plan(guest: &Guest, facts: &Facts, options: &Options) -> Result<Plan, Err
     {
         return Err(Error::UnknownRule(unknown.clone()));
     }
-    let mut draft = Draft::new(guest, facts, options);
+    let labels = Labels::of(guest, facts, options)?;
+    let mut draft = Draft::new(guest, facts, options, &labels);
     for rule in RULES {
         if options.skip.contains(rule.id) || !(rule.applies)(facts, options) {
             continue;
@@ -67,7 +69,7 @@ pub fn plan(guest: &Guest, facts: &Facts, options: &Options) -> Result<Plan, Err
             root: facts.root,
         },
         options: options.clone(),
-        changes: originals::keep(guest, changes)?,
+        changes: originals::keep(guest, &labels, changes)?,
         findings,
     })
 }

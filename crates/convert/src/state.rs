@@ -1,6 +1,6 @@
 //! The state of one object in the guest.
 
-use crate::{Bytes, Error};
+use crate::{Bytes, Error, labels};
 use fs::{Kind, NewNode};
 use guest::{Guest, GuestPath};
 use ondisk::width::{u64_of, usize_of};
@@ -76,6 +76,9 @@ pub enum State {
         /// Permissions and owner.
         #[serde(flatten)]
         node: NewNode,
+        /// The SELinux label.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        selinux: Option<String>,
         /// The content, kept for diffs where it is short.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         content: Option<Bytes>,
@@ -84,12 +87,18 @@ pub enum State {
     Symlink {
         /// What it points to.
         target: Bytes,
+        /// The SELinux label.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        selinux: Option<String>,
     },
     /// A directory; what it holds is no part of the state.
     Dir {
         /// Permissions and owner.
         #[serde(flatten)]
         node: NewNode,
+        /// The SELinux label.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        selinux: Option<String>,
     },
     /// A device, pipe or socket.
     Special,
@@ -116,6 +125,7 @@ impl State {
             uid: meta.uid,
             gid: meta.gid,
         };
+        let selinux = labels::of(guest, path)?;
         Ok(match meta.kind {
             Kind::File => {
                 let (sha256, content) = digest_file(guest, path, meta.size)?;
@@ -123,13 +133,15 @@ impl State {
                     size: meta.size,
                     sha256,
                     node,
+                    selinux,
                     content,
                 }
             }
             Kind::Symlink => Self::Symlink {
                 target: Bytes(guest.read_link(path)?.unwrap_or_default()),
+                selinux,
             },
-            Kind::Dir => Self::Dir { node },
+            Kind::Dir => Self::Dir { node, selinux },
             Kind::CharDevice | Kind::BlockDevice | Kind::Fifo | Kind::Socket => Self::Special,
         })
     }
@@ -142,32 +154,58 @@ impl State {
                     size,
                     sha256,
                     node,
+                    selinux,
                     content: _,
                 },
                 Self::File {
                     size: size2,
                     sha256: sha2,
                     node: node2,
+                    selinux: selinux2,
                     content: _,
                 },
-            ) => (size, sha256, node) == (size2, sha2, node2),
+            ) => (size, sha256, node, selinux) == (size2, sha2, node2, selinux2),
             _ => self == other,
         }
     }
 
+    /// The SELinux label.
+    pub fn selinux(&self) -> Option<&str> {
+        match self {
+            Self::File { selinux, .. }
+            | Self::Symlink { selinux, .. }
+            | Self::Dir { selinux, .. } => selinux.as_deref(),
+            Self::Absent | Self::Special => None,
+        }
+    }
+
+    /// The same with another SELinux label.
+    #[must_use]
+    pub(crate) fn labelled(mut self, label: Option<String>) -> Self {
+        if let Self::File { selinux, .. }
+        | Self::Symlink { selinux, .. }
+        | Self::Dir { selinux, .. } = &mut self
+        {
+            *selinux = label;
+        }
+        self
+    }
+
     /// In a few words, for messages.
     pub fn describe(&self) -> String {
-        match self {
+        let mut text = match self {
             Self::Absent => "nothing".to_owned(),
             Self::File { size, sha256, .. } => {
-                let mut text = format!("a file of {size} bytes with SHA-256 ");
-                let _ = write!(text, "{sha256}");
-                text
+                format!("a file of {size} bytes with SHA-256 {sha256}")
             }
-            Self::Symlink { target } => format!("a link to {target:?}"),
-            Self::Dir { node } => format!("a directory of mode {:o}", node.mode),
+            Self::Symlink { target, .. } => format!("a link to {target:?}"),
+            Self::Dir { node, .. } => format!("a directory of mode {:o}", node.mode),
             Self::Special => "a device, pipe or socket".to_owned(),
+        };
+        if let Some(label) = self.selinux() {
+            let _ = write!(text, " labelled {label}");
         }
+        text
     }
 }
 

@@ -229,3 +229,73 @@ fn the_original_comes_from_before_the_change() {
     };
     assert_eq!(*from, "/etc/fstab");
 }
+
+/// A guest whose policy gives labels, with `/etc/fstab` labelled as the guest left it.
+fn labelled_guest() -> Guest {
+    let mut fs = MemoryFs::new("f0ae", Some("root"));
+    put(&mut fs, "/etc/fstab", FSTAB);
+    put(&mut fs, "/var/lib/dpkg/status", "");
+    put(
+        &mut fs,
+        "/etc/selinux/targeted/contexts/files/file_contexts",
+        "/etc(/.*)? a:etc\n/var(/.*)? a:var\n/var/lib/rehost/original(/.*)? a:kept\n",
+    );
+    let top = fs.root();
+    let etc = fs.lookup(top, b"etc").unwrap();
+    let fstab = fs.lookup(etc, b"fstab").unwrap();
+    for (node, label) in [(top, &b"a:root\0"[..]), (fstab, b"a:mine\0")] {
+        fs.set_xattr(node, b"security.selinux", Some(label))
+            .unwrap();
+    }
+    Guest::of(Box::new(fs))
+}
+
+#[test]
+fn labels_are_planned_written_and_verified() {
+    let mut guest = labelled_guest();
+    let selinux = guest::Selinux {
+        mode: guest::SelinuxMode::Enforcing,
+        policy: "targeted".to_owned(),
+        has_file_contexts: true,
+    };
+    let facts = Facts {
+        selinux: Some(selinux),
+        ..facts()
+    };
+    let planned = plan(&guest, &facts, &Options::default()).unwrap();
+    let json = serde_json::to_string(&planned).unwrap();
+    assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), planned);
+    planned.apply(&mut guest, Time::default()).unwrap();
+    planned.verify(&guest).unwrap();
+    let label = |path: &str| {
+        let xattrs = guest.xattrs(&path.into()).unwrap();
+        let mut own = xattrs
+            .into_iter()
+            .filter(|xattr| xattr.name == b"security.selinux");
+        own.next()
+            .map(|xattr| String::from_utf8(xattr.value).unwrap())
+    };
+    assert_eq!(
+        label("/etc/fstab").as_deref(),
+        Some("a:mine\0"),
+        "it was there before"
+    );
+    assert_eq!(label("/var/lib/rehost").as_deref(), Some("a:var\0"));
+    assert_eq!(
+        label("/var/lib/rehost/original/etc/fstab").as_deref(),
+        Some("a:kept\0")
+    );
+    assert_eq!(
+        label("/var/lib/rehost/receipt.json").as_deref(),
+        Some("a:var\0")
+    );
+    let again = plan(&guest, &facts, &Options::default()).unwrap();
+    assert!(again.is_empty(), "{}", again.render(true));
+    // A label that is not the planned one is found.
+    let fstab = "/etc/fstab".into();
+    guest
+        .set_xattr(&fstab, b"security.selinux", Some(b"a:other\0"))
+        .unwrap();
+    let error = planned.verify(&guest).unwrap_err().to_string();
+    assert!(error.contains("labelled a:other"), "{error}");
+}

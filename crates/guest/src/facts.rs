@@ -1,7 +1,8 @@
 //! What inspection saw, as plain data.
 
 use crate::{
-    Boot, CloudInit, Content, GuestPath, Kernel, Network, Os, Packages, SourceTool, VolumeId,
+    Boot, CloudInit, Content, GuestPath, Kernel, Network, Os, Packages, Selinux, SourceTool,
+    VolumeId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,9 @@ pub struct Facts {
     pub network: Network,
     /// cloud-init, where it is installed.
     pub cloud_init: Option<CloudInit>,
+    /// SELinux, where it is configured.
+    #[serde(default)]
+    pub selinux: Option<Selinux>,
     /// Agents of the platform that it lived on.
     pub source_tools: Vec<SourceTool>,
     /// The installed packages.

@@ -3,7 +3,7 @@
 use crate::mount::{read_fstab, resolve_fstab};
 use crate::{
     Architecture, Content, Error, Facts, Firmware, Guest, GuestPath, Machine, Os, Packages,
-    VolumeFact, boot, cloud_init, firmware, kernels, network, packages, source_tools,
+    VolumeFact, boot, cloud_init, firmware, kernels, network, packages, selinux, source_tools,
 };
 use std::collections::BTreeMap;
 
@@ -41,7 +41,8 @@ pub fn inspect(machine: &Machine, guest: &Guest) -> Result<Facts, Error> {
             ..Os::default()
         }
     });
-    let packages = tolerate(packages::inspect(guest), &mut findings)?;
+    let packages = packages::inspect(guest, &mut findings);
+    let packages = tolerate(packages, &mut findings)?;
     let firmware = firmware::inspect(machine)?.unwrap_or_else(|| {
         if !machine.disks().is_empty() {
             findings.push("no disk holds a boot loader that is known".to_owned());
@@ -58,6 +59,7 @@ pub fn inspect(machine: &Machine, guest: &Guest) -> Result<Facts, Error> {
         architecture: tolerate(architecture(guest, &packages), &mut findings)?,
         network: tolerate(network::inspect(guest), &mut findings)?,
         cloud_init: tolerate(cloud_init::inspect(guest, &boot), &mut findings)?,
+        selinux: tolerate(selinux::inspect(guest, &boot), &mut findings)?,
         boot,
         source_tools: tolerate(source_tools::inspect(guest), &mut findings)?,
         root: guest.root_volume(),
@@ -168,9 +170,9 @@ fn architecture(guest: &Guest, packages: &Packages) -> Result<Architecture, Erro
         });
     }
     Ok(match packages.architecture.as_deref() {
-        Some("amd64") => Architecture::X86_64,
-        Some("i386") => Architecture::X86,
-        Some("arm64") => Architecture::Aarch64,
+        Some("amd64" | "x86_64") => Architecture::X86_64,
+        Some("i386" | "i586" | "i686") => Architecture::X86,
+        Some("arm64" | "aarch64") => Architecture::Aarch64,
         _ => Architecture::Other,
     })
 }

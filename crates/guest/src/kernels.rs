@@ -1,5 +1,7 @@
 //! The kernels that the guest can boot.
 
+mod drivers;
+
 use crate::{Error, Guest, GuestPath};
 use fs::Kind;
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,31 @@ pub struct Kernel {
     pub config: Option<GuestPath>,
     /// Whether it is built to find errors, not to serve: "debug" in its version.
     pub debug: bool,
+    /// Whether it boots as a paravirtual guest of Xen alone, as RHEL 5's `kernel-xen` does: no
+    /// instance type of today starts such a kernel.
+    pub paravirtual: bool,
+    /// The drivers of EC2's disks and networks that it has, as modules or built in, by their
+    /// modules' names with `_`; none where nothing in the guest tells.
+    pub drivers: Option<Vec<String>>,
+}
+
+impl Kernel {
+    /// Whether it has one of these drivers; where that cannot be told, it may have them.
+    pub fn may_have_any(&self, drivers: &[&str]) -> bool {
+        self.drivers
+            .as_ref()
+            .is_none_or(|own| own.iter().any(|driver| drivers.contains(&driver.as_str())))
+    }
+
+    /// How it compares with another by version; of the same version, one that is built to serve is
+    /// higher than one that is built to find errors.
+    pub fn compare(&self, other: &Self) -> Ordering {
+        let plain = |kernel: &Self| {
+            let version = kernel.version.replace("debug", "");
+            version.trim_end_matches(['+', '-', '.']).to_owned()
+        };
+        compare(&plain(self), &plain(other)).then(other.debug.cmp(&self.debug))
+    }
 }
 
 /// Finds the kernels, highest version first.
@@ -30,7 +57,7 @@ pub struct Kernel {
 ///
 /// # Errors
 /// What reading the guest meets.
-pub(crate) fn inspect(guest: &Guest) -> Result<Vec<Kernel>, Error> {
+pub fn inspect(guest: &Guest) -> Result<Vec<Kernel>, Error> {
     let boot = Boot::read(guest)?;
     let mut kernels: BTreeMap<String, Kernel> = BTreeMap::new();
     for name in &boot.files {
@@ -70,7 +97,10 @@ pub(crate) fn inspect(guest: &Guest) -> Result<Vec<Kernel>, Error> {
         }
     }
     let mut kernels: Vec<Kernel> = kernels.into_values().collect();
-    kernels.sort_by(|a, b| compare(&b.version, &a.version));
+    kernels.sort_by(|a, b| b.compare(a));
+    for kernel in &mut kernels {
+        kernel.drivers = drivers::of(guest, kernel.modules.as_ref(), kernel.config.as_ref())?;
+    }
     Ok(kernels)
 }
 
@@ -115,6 +145,9 @@ impl Boot {
             config,
             image,
             debug: version.contains("debug"),
+            // 2.6.18-398.el5xen, 2.6.26-2-xen-amd64; a kernel of today has Xen among other things.
+            paravirtual: version.ends_with("xen") || version.contains("-xen-"),
+            drivers: None,
         })
     }
 
@@ -268,6 +301,60 @@ mod tests {
         assert_eq!(boot.initramfs("5.14.0-70.el9.x86_64"), Some(files[0]));
         assert_eq!(boot.initramfs("6.1.0"), Some(files[3]));
         assert_eq!(boot.initramfs("6.1"), None);
+    }
+
+    #[test]
+    fn names_of_the_red_hat_family_are_taken_apart() {
+        for (image, version) in [
+            ("vmlinuz-2.6.18-398.el5", "2.6.18-398.el5"),
+            ("vmlinuz-2.6.32-754.el6.x86_64", "2.6.32-754.el6.x86_64"),
+            (
+                "vmlinuz-5.15.0-200.131.27.el8uek.x86_64",
+                "5.15.0-200.131.27.el8uek.x86_64",
+            ),
+            (
+                "vmlinuz-6.1.79-99.164.amzn2023.x86_64",
+                "6.1.79-99.164.amzn2023.x86_64",
+            ),
+        ] {
+            assert_eq!(image_version(image), Some(version));
+        }
+        let files = [
+            "initrd-2.6.18-398.el5.img",
+            "initrd-2.6.18-398.el5kdump.img",
+            "initramfs-5.15.0-200.131.27.el8uek.x86_64.img",
+            "initramfs-5.15.0-200.131.27.el8uek.x86_64kdump.img",
+        ];
+        let boot = Boot {
+            dir: "/boot".into(),
+            files: files.map(str::to_owned).to_vec(),
+        };
+        assert_eq!(boot.initramfs("2.6.18-398.el5"), Some(files[0]));
+        assert_eq!(
+            boot.initramfs("5.15.0-200.131.27.el8uek.x86_64"),
+            Some(files[2])
+        );
+    }
+
+    #[test]
+    fn of_one_version_the_kernel_that_serves_is_higher() {
+        let kernel = |version: &str| {
+            let boot = Boot {
+                dir: "/boot".into(),
+                files: Vec::new(),
+            };
+            boot.kernel(&crate::testing::guest(&[]), version, "/boot/x".into())
+                .unwrap()
+        };
+        let serves = kernel("5.14.0-70.el9.x86_64");
+        let debugs = kernel("5.14.0-70.el9.x86_64+debug");
+        assert_eq!(serves.compare(&debugs), Ordering::Greater);
+        assert_eq!(
+            debugs.compare(&kernel("5.14.0-8.el9.x86_64")),
+            Ordering::Greater
+        );
+        assert!(kernel("2.6.18-398.el5xen").paravirtual);
+        assert!(!serves.paravirtual);
     }
 
     #[test]

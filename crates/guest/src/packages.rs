@@ -1,6 +1,7 @@
 //! The packages that are installed.
 
 use crate::{Error, Guest, GuestPath};
+use block::BlockRead;
 use fs::Kind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -12,9 +13,10 @@ pub struct Packages {
     pub manager: Option<PackageManager>,
     /// How many packages are installed; a package of two architectures counts twice.
     pub count: usize,
-    /// The version of each, by name. Of a package of two architectures, one is kept.
+    /// The version of each, by name: "1:2.3-4", the epoch of rpm's packages where they have one. Of
+    /// a package of two architectures or of several versions, as a kernel, one is kept.
     pub list: BTreeMap<String, String>,
-    /// The architecture that the package manager itself is of, as "amd64".
+    /// The architecture that the package manager itself is of, as "amd64" or "x86_64".
     pub architecture: Option<String>,
 }
 
@@ -25,7 +27,7 @@ pub struct Packages {
 pub enum PackageManager {
     /// dpkg: the list is read.
     Dpkg,
-    /// rpm: its data base is seen, and not read.
+    /// rpm: its data base is read, whichever of its three formats it has.
     Rpm,
     /// Alpine's apk.
     Apk,
@@ -42,6 +44,22 @@ impl Packages {
     /// Whether a package is installed.
     pub fn has(&self, name: &str) -> bool {
         self.list.contains_key(name)
+    }
+
+    /// Takes what rpm's list holds.
+    fn add_rpm_list(&mut self, list: rpmdb::List) {
+        for package in list.packages {
+            if self.count >= MAX_PACKAGES {
+                break;
+            }
+            self.count += 1;
+            if package.name == "rpm" || package.name == "filesystem" {
+                let own = package.arch.clone().filter(|arch| arch != "noarch");
+                self.architecture = own.or(self.architecture.take());
+            }
+            let version = package.evr();
+            self.list.insert(package.name, version);
+        }
     }
 
     /// Reads the stanzas of a dpkg status file: name, version and state of each package, as
@@ -71,11 +89,11 @@ impl Packages {
     }
 }
 
-/// Reads which packages are installed.
+/// Reads which packages are installed; a list that cannot be read is a finding.
 ///
 /// # Errors
 /// What reading the guest meets.
-pub(crate) fn inspect(guest: &Guest) -> Result<Packages, Error> {
+pub(crate) fn inspect(guest: &Guest, findings: &mut Vec<String>) -> Result<Packages, Error> {
     let mut packages = Packages::default();
     if let Some(status) = guest.read(&"/var/lib/dpkg/status".into(), STATUS_CAP)? {
         packages.manager = Some(PackageManager::Dpkg);
@@ -93,9 +111,10 @@ pub(crate) fn inspect(guest: &Guest) -> Result<Packages, Error> {
         }
     }
     if packages.manager.is_none() {
+        rpm(guest, &mut packages, findings)?;
+    }
+    if packages.manager.is_none() {
         for (path, manager) in [
-            ("/usr/lib/sysimage/rpm", PackageManager::Rpm),
-            ("/var/lib/rpm", PackageManager::Rpm),
             ("/lib/apk/db/installed", PackageManager::Apk),
             ("/var/lib/pacman/local", PackageManager::Pacman),
         ] {
@@ -106,6 +125,57 @@ pub(crate) fn inspect(guest: &Guest) -> Result<Packages, Error> {
         }
     }
     Ok(packages)
+}
+
+/// Reads rpm's list, if there is one. The `__db.00?` beside it are Berkeley DB's locks of programs
+/// that ended long ago.
+fn rpm(guest: &Guest, packages: &mut Packages, findings: &mut Vec<String>) -> Result<(), Error> {
+    for directory in ["/usr/lib/sysimage/rpm", "/var/lib/rpm"] {
+        let directory = GuestPath::from(directory);
+        if guest.exists(&directory)? {
+            packages.manager = Some(PackageManager::Rpm);
+        }
+        for name in ["rpmdb.sqlite", "Packages.db", "Packages"] {
+            let path = directory.join(name);
+            let Some(file) = guest.device(&path)?.filter(|file| file.size() > 0) else {
+                continue;
+            };
+            let journal = directory.join("rpmdb.sqlite-journal");
+            if guest.device(&journal)?.is_some_and(|file| file.size() > 0) {
+                findings.push(format!(
+                    "{path} was being written when the disks were taken: packages may be missing"
+                ));
+            }
+            let log = guest.device(&directory.join("rpmdb.sqlite-wal"))?;
+            let log: Option<&dyn BlockRead> = match &log {
+                Some(log) if log.size() > 0 => Some(log),
+                _ => None,
+            };
+            match rpmdb::read(&file, log) {
+                Ok(list) => {
+                    if let Some(first) = list.damaged.first() {
+                        findings.push(format!("{path}: a package cannot be read: {first}"));
+                    }
+                    packages.add_rpm_list(list);
+                }
+                Err(error) => findings.push(format!("{path}: {}", chain(&error))),
+            }
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// An error with what is behind it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
 }
 
 /// The fields of one stanza that matter here.
@@ -176,6 +246,81 @@ const MAX_PACKAGES: usize = 200_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fs::{FileSystem, FileSystemEdit, MemoryFs, NewNode};
+
+    /// A guest with rpm's list in this place.
+    fn with_list(path: &str, list: &[u8]) -> Guest {
+        let mut system = MemoryFs::new("5e1f", None);
+        let path = GuestPath::from(path);
+        let parts: Vec<&[u8]> = path.components().collect();
+        let (name, directories) = parts.split_last().unwrap();
+        let mut directory = system.root();
+        for part in directories {
+            let new = NewNode::root(0o755);
+            directory = system.make_dir(directory, part, new).unwrap();
+        }
+        let node = system
+            .create(directory, name, NewNode::root(0o644))
+            .unwrap();
+        system.replace(node, list).unwrap();
+        Guest::of(Box::new(system))
+    }
+
+    /// An ndb list with one header, of which the checksum is right.
+    fn ndb(tags: &[(u32, &str)]) -> Vec<u8> {
+        let (mut index, mut data) = (Vec::new(), Vec::new());
+        for (tag, text) in tags {
+            let offset = u32::try_from(data.len()).unwrap();
+            index.extend([*tag, 6, offset, 1].map(u32::to_be_bytes).concat());
+            data.extend([text.as_bytes(), b"\0"].concat());
+        }
+        let counts = [tags.len(), data.len()].map(|n| u32::try_from(n).unwrap());
+        let header = [counts.map(u32::to_be_bytes).concat(), index, data].concat();
+        let len = u32::try_from(header.len()).unwrap().to_le_bytes();
+        let one = 1_u32.to_le_bytes();
+        let mut blob = [&b"BlbS"[..], &one, &[0; 4], &len, &header].concat();
+        blob.resize((blob.len() + 12).next_multiple_of(16) - 12, 0);
+        let (mut low, mut high) = (1_u32, 0);
+        for byte in &blob {
+            low = (low + u32::from(*byte)) % 65521;
+            high = (high + low) % 65521;
+        }
+        blob.extend([&((high << 16) | low).to_le_bytes()[..], &len, b"BlbE"].concat());
+        let mut list = [&b"RpmP"[..], &[0; 8], &one, &[0; 16]].concat();
+        let blocks = u32::try_from(blob.len() / 16).unwrap().to_le_bytes();
+        list.extend([&b"Slot"[..], &one, &256_u32.to_le_bytes(), &blocks].concat());
+        while list.len() < 4096 {
+            list.extend(b"Slot\0\0\0\0\0\0\0\0\0\0\0\0");
+        }
+        [list, blob].concat()
+    }
+
+    #[test]
+    fn rpm_lists_are_read_in_both_places() {
+        let list = ndb(&[(1000, "rpm"), (1001, "4.14"), (1002, "1"), (1022, "x86_64")]);
+        for directory in ["/usr/lib/sysimage/rpm", "/var/lib/rpm"] {
+            let guest = with_list(&format!("{directory}/Packages.db"), &list);
+            let mut findings = Vec::new();
+            let packages = inspect(&guest, &mut findings).unwrap();
+            assert_eq!(packages.manager, Some(PackageManager::Rpm));
+            assert_eq!(packages.version("rpm"), Some("4.14-1"));
+            assert_eq!(packages.architecture.as_deref(), Some("x86_64"));
+            assert_eq!((packages.count, findings.len()), (1, 0));
+        }
+    }
+
+    #[test]
+    fn a_damaged_list_is_a_finding() {
+        let guest = with_list("/var/lib/rpm/Packages", b"no list at all, but long enough");
+        let mut findings = Vec::new();
+        let packages = inspect(&guest, &mut findings).unwrap();
+        assert_eq!(packages.manager, Some(PackageManager::Rpm));
+        assert!(
+            findings[0].starts_with("/var/lib/rpm/Packages: the list of"),
+            "{findings:?}"
+        );
+        assert!(findings[0].contains("none of Berkeley DB"), "{findings:?}");
+    }
 
     #[test]
     fn only_what_is_installed_counts() {

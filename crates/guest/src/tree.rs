@@ -1,5 +1,6 @@
 //! A guest's file systems, put together as one tree.
 
+mod device;
 mod edit;
 mod walk;
 
@@ -251,6 +252,14 @@ impl Guest {
             .space()
             .map_err(at("measure the room at", &mount.at))?;
         Ok((mount.at.clone(), space))
+    }
+
+    /// Where the file system that holds `path`, or would hold it, is mounted.
+    ///
+    /// # Errors
+    /// As [`canonical`](Self::canonical).
+    pub fn mount_point(&self, path: &GuestPath) -> Result<&GuestPath, Error> {
+        Ok(&self.mounts[self.mount_of(&self.canonical(path, true)?)].at)
     }
 
     /// When the guest itself last wrote any of its file systems: the reproducible "now" of edits.

@@ -5,11 +5,14 @@ mod extend;
 mod index;
 mod installed;
 mod load;
+mod nash;
 mod overlay;
+mod parameter;
 mod repack;
 
 pub use assess::Report;
 pub use extend::{Extension, ExtraFile, Method, Request};
+pub use parameter::parameter_type;
 
 use crate::codec::{Compression, Unpacker};
 use crate::error::{CorruptKind, Error, UnsupportedKind};

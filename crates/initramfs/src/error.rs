@@ -141,6 +141,8 @@ pub(crate) enum UnsupportedKind {
     },
     #[error("byte {offset}: a boot configuration ends the initramfs")]
     BootConfig { offset: u64 },
+    #[error("the nash script `init` has no place where modules are loaded")]
+    NashScript,
     #[error("the initramfs keeps its files inside the file system image {path}")]
     Squash { path: &'static str },
     #[error("version {version:#x} of {file}")]

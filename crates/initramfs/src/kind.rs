@@ -12,9 +12,11 @@ pub enum Kind {
     DracutSystemd,
     /// With dracut's own init: runs the shell scripts in its hook directories.
     Dracut {
-        /// Where the hook directories are.
+        /// Where the hook directories are: with a slash at the end, or nothing for the root.
         hooks: String,
     },
+    /// Red Hat's up to RHEL 5: its `init`, a script of nash, loads every module by its file.
+    Nash,
     /// Arch's, with busybox as init: loads the modules named in `config`.
     Mkinitcpio,
     /// Arch's, with systemd as init.
@@ -31,6 +33,10 @@ impl Kind {
             "usr/lib/systemd/systemd-modules-load",
             "lib/systemd/systemd-modules-load",
         ]);
+        let init = contents.read("init").unwrap_or_default();
+        if init.starts_with(b"#!/bin/nash") {
+            return Self::Nash;
+        }
         if contents.exists("scripts/functions") && contents.exists("init") {
             return Self::InitramfsTools;
         }
@@ -40,13 +46,19 @@ impl Kind {
             } else {
                 // dracut 10x moved them out of /usr, which may be read-only
                 let hooks = if contents.exists("var/lib/dracut/hooks") {
-                    "var/lib/dracut/hooks"
+                    "var/lib/dracut/hooks/"
                 } else {
-                    "lib/dracut/hooks"
+                    "lib/dracut/hooks/"
                 };
                 Self::Dracut {
                     hooks: hooks.to_owned(),
                 }
+            };
+        }
+        // dracut up to 008, as in RHEL 6, keeps them at the top
+        if any(&["lib/dracut-lib.sh", "usr/lib/dracut-lib.sh"]) {
+            return Self::Dracut {
+                hooks: String::new(),
             };
         }
         if contents.exists("init_functions") {
@@ -65,6 +77,7 @@ impl fmt::Display for Kind {
             Self::InitramfsTools => "initramfs-tools",
             Self::DracutSystemd => "dracut with systemd",
             Self::Dracut { .. } => "dracut without systemd",
+            Self::Nash => "mkinitrd with nash",
             Self::Mkinitcpio => "mkinitcpio",
             Self::MkinitcpioSystemd => "mkinitcpio with systemd",
             Self::Unknown => "unknown",
@@ -104,7 +117,7 @@ mod tests {
         assert_eq!(
             kind(&dracut, &[]),
             Kind::Dracut {
-                hooks: "lib/dracut/hooks".to_owned()
+                hooks: "lib/dracut/hooks/".to_owned()
             }
         );
         let new = [
@@ -114,7 +127,13 @@ mod tests {
         assert_eq!(
             kind(&new.concat(), &[]),
             Kind::Dracut {
-                hooks: "var/lib/dracut/hooks".to_owned()
+                hooks: "var/lib/dracut/hooks/".to_owned()
+            }
+        );
+        assert_eq!(
+            kind(&["lib", "pre-udev"], &["init", "lib/dracut-lib.sh"]),
+            Kind::Dracut {
+                hooks: String::new()
             }
         );
         assert_eq!(kind(&[], &["init", "init_functions"]), Kind::Mkinitcpio);

@@ -16,3 +16,6 @@ pub(crate) use dep::{Dependencies, parse as parse_dependencies};
 pub(crate) use modules::Modules;
 pub(crate) use name::{ModuleFile, normalize};
 pub(crate) use order::Order;
+
+#[cfg(test)]
+pub(crate) use modules::tests::FakeTree;

@@ -368,7 +368,7 @@ const MODULE_FILES: [&[u8]; 6] = [
     b"modules.softdep",
     b"modules.builtin",
 ];
-const SMALL_FILES: [&[u8]; 2] = [b"config", b"buildconfig"];
+const SMALL_FILES: [&[u8]; 3] = [b"config", b"buildconfig", b"init"];
 const SMALL_DIRECTORIES: [&[u8]; 5] = [
     b"conf/",
     b"etc/",

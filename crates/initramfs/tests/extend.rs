@@ -415,3 +415,27 @@ fn garbled_guests_end_without_panic() {
     // both must happen, or nothing was tested
     assert!(sound > 100 && broken > 100, "{sound} {broken}");
 }
+
+#[test]
+fn a_link_hides_a_file_of_the_initramfs() {
+    let Some(guest) = Guest::new() else { return };
+    let devices = "etc/lvm/devices/system.devices";
+    let original = guest.initramfs(&["sd_mod"], |writer| {
+        for directory in ["etc/lvm", "etc/lvm/devices"] {
+            writer.directory(directory).unwrap();
+        }
+        writer.file(devices, 0o600, b"VERSION=1.1.1\n").unwrap();
+    });
+    let request = Request {
+        links: [(devices.to_owned(), "/nowhere".to_owned())].into(),
+        ..Request::default()
+    };
+    let initramfs = Initramfs::read(&original).unwrap();
+    let extension = initramfs.extend(&guest, &request).unwrap().unwrap();
+    let extended = extension.apply(&original);
+    let unpacked = guest::unpack(&[&original, &extended[guest::second_segment(&extended)..]]);
+    assert!(!unpacked.path().join(devices).exists());
+    let again = Initramfs::read(&extended).unwrap();
+    assert!(!again.contents().exists(devices));
+    assert_eq!(again.extend(&guest, &request).unwrap(), None);
+}

@@ -156,7 +156,7 @@ fn is_secret(change: &convert::Change) -> bool {
         protected |= !everybody_reads(node.mode);
         text.extend(content.as_ref().and_then(convert::Bytes::text));
     }
-    if let After::File { node, content } = &change.after {
+    if let After::File { node, content, .. } = &change.after {
         protected |= !everybody_reads(node.mode);
         match content {
             Content::Whole(bytes) => text.extend(bytes.text()),
@@ -185,12 +185,12 @@ fn object(state: &State, secret: bool) -> Option<Object> {
             sha256: (!secret).then(|| sha256.to_string()),
             ..of_node(ObjectKind::File, node)
         }),
-        State::Symlink { target } => Some(Object {
+        State::Symlink { target, .. } => Some(Object {
             kind: ObjectKind::Symlink,
             target: Some(String::from_utf8_lossy(&target.0).into_owned()),
             ..Object::default()
         }),
-        State::Dir { node } => Some(of_node(ObjectKind::Dir, node)),
+        State::Dir { node, .. } => Some(of_node(ObjectKind::Dir, node)),
         State::Special => Some(Object {
             kind: ObjectKind::Special,
             ..Object::default()
@@ -230,11 +230,13 @@ mod tests {
                 size: u64::try_from(before.len()).unwrap(),
                 sha256: Digest::of(&[before.as_bytes()]),
                 node: NewNode::root(mode),
+                selinux: None,
                 content: Some(Bytes(before.into())),
             },
             after: After::File {
                 content: Content::Whole(Bytes(after.into())),
                 node: NewNode::root(mode),
+                selinux: None,
             },
             because: vec![convert::Because {
                 rule: "fstab-by-uuid".to_owned(),
@@ -313,6 +315,7 @@ mod tests {
                 sha256: Digest::of(&[b"b"]),
             },
             node: NewNode::root(0o644),
+            selinux: None,
         };
         let shown = one(&change);
         assert_eq!(shown.note.unwrap(), "1 bytes kept, 512 bytes appended");
@@ -320,6 +323,7 @@ mod tests {
         assert!(shown.diff.is_none());
         change.before = State::Symlink {
             target: Bytes(b"../a".to_vec()),
+            selinux: None,
         };
         change.after = After::Absent;
         let shown = one(&change);

@@ -33,7 +33,9 @@
 mod error;
 mod finding;
 mod gpt;
+pub mod lvm;
 mod mbr;
+pub mod md;
 mod scan;
 mod table;
 

@@ -2,8 +2,9 @@
 
 use crate::args::{AccelArg, ArchArg, FirmwareArg, LaunchArgs, LocalArgs, NicArg, SourceArgs};
 use crate::blueprint;
-use crate::exit::NOT_UP;
+use crate::exit::{Absent, NOT_UP};
 use crate::machine::{self, Opened};
+use crate::record::{Notes, Recorder};
 use crate::snapshot_home::Snapshot;
 use crate::source::Purpose;
 use crate::terminal::{Colour, Terminal};
@@ -18,8 +19,21 @@ use launch::local::{
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 pub(super) fn run(args: &LaunchArgs, terminal: &Terminal) -> Result<ExitCode> {
+    let mut recorder = Recorder::begin("launch", args.record.report.as_deref())?;
+    let mut notes = recorder.notes(args.images.first().map_or("", String::as_str));
+    let ended = launch_noted(args, &mut notes, terminal);
+    recorder.add(notes, &ended);
+    match recorder.end(ended, terminal) {
+        // It was told, with the console.
+        Err(error) if error.is::<Absent>() => Ok(NOT_UP.into()),
+        ended => ended.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn launch_noted(args: &LaunchArgs, notes: &mut Notes, terminal: &Terminal) -> Result<()> {
     let blueprint = args.blueprint.as_deref().map(blueprint::load).transpose()?;
     let blueprint = blueprint.map(|loaded| loaded.blueprint);
     let opened = machine::open(&args.images, &args.source, Purpose::Copy, terminal)?;
@@ -33,10 +47,48 @@ pub(super) fn run(args: &LaunchArgs, terminal: &Terminal) -> Result<ExitCode> {
         types: Table::built_in(),
         at_once: 1,
     };
-    let outcome = launch(&described, &opened, &args.source, &args.machine, terminal)?;
+    notes.machine.name.clone_from(&name);
+    notes.machine.sources.clone_from(&opened.reported);
+    let outcome = notes.watch().step("launch the target", || {
+        launch(&described, &opened, &args.source, &args.machine, terminal)
+    })?;
+    notes.machine.target = Some(reported(&outcome));
     render(&outcome, args.json, terminal)?;
-    let status = if outcome.is_up() { 0 } else { NOT_UP };
-    Ok(status.into())
+    if outcome.is_up() {
+        Ok(())
+    } else {
+        Err(Absent(outcome.reason).into())
+    }
+}
+
+/// As reports have it.
+fn reported(outcome: &Outcome) -> report::Target {
+    let hardware = &outcome.hardware;
+    let tail = outcome.console_tail.join("\n");
+    report::Target {
+        kind: "local".to_owned(),
+        instance_type: Some(format!(
+            "{}, {}, {} CPU, {} MiB, {}",
+            hardware.architecture,
+            hardware.firmware,
+            hardware.cpus,
+            hardware.memory_mib,
+            outcome.accelerator
+        )),
+        boot: Some(report::Boot {
+            up: outcome.is_up(),
+            evidence: outcome.reason.clone(),
+            took: Duration::try_from_secs_f64(outcome.seconds)
+                .ok()
+                .and_then(|took| took.as_millis().try_into().ok()),
+            screenshot: outcome
+                .screenshot
+                .as_ref()
+                .map(|path| path.display().to_string()),
+        }),
+        console: (!outcome.is_up()).then(|| report::Console::new(tail.as_bytes())),
+        ..report::Target::default()
+    }
 }
 
 /// A machine is called as its first disk is: by the snapshot's machine, or by the file.

@@ -8,8 +8,15 @@ use serde::{Deserialize, Serialize};
 pub struct Boot {
     /// GRUB 2, where it has a configuration.
     pub grub: Option<Grub>,
+    /// Further configurations of GRUB 2: a disk that BIOS and UEFI can boot may have one for each.
+    /// Stubs on the EFI system partition that lead to another one are none.
+    pub more_grubs: Vec<Grub>,
+    /// GRUB Legacy, where it has a menu and GRUB 2 has not.
+    pub legacy: Option<LegacyGrub>,
+    /// systemd-boot's `loader.conf`.
+    pub loader_conf: Option<GuestPath>,
     /// Every command line by which a Linux kernel can be started, in the order in which the files
-    /// hold them: generated GRUB menus first, then Boot Loader Specification entries.
+    /// hold them: GRUB's menus first, then Boot Loader Specification entries as GRUB sorts them.
     pub entries: Vec<BootEntry>,
     /// Index of the entry in `entries` that starts when nobody chooses; none where it depends on
     /// what cannot be told from the files.
@@ -21,6 +28,13 @@ pub struct Boot {
     pub esp: Option<Esp>,
     /// Boot loaders that were recognised and are not handled, in words.
     pub others: Vec<String>,
+}
+
+impl Boot {
+    /// All configurations of GRUB 2.
+    pub fn grubs(&self) -> impl Iterator<Item = &Grub> {
+        self.grub.iter().chain(&self.more_grubs)
+    }
 }
 
 /// GRUB 2's files.
@@ -37,6 +51,20 @@ pub struct Grub {
     pub defaults: Vec<GuestPath>,
     /// Whether the configuration takes its entries from `/boot/loader/entries`.
     pub blscfg: bool,
+    /// Index of the entry that this configuration starts when nobody chooses.
+    pub default: Option<usize>,
+    /// Index of the entry that starts at the next boot and never again, where the environment block
+    /// asks for one.
+    pub next: Option<usize>,
+}
+
+/// GRUB Legacy's files.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LegacyGrub {
+    /// The menu, as `/boot/grub/grub.conf`.
+    pub menu: GuestPath,
+    /// The map of BIOS disks to device names beside it.
+    pub device_map: Option<GuestPath>,
 }
 
 /// One way to start a kernel.

@@ -4,6 +4,8 @@
 //! the next one to it), menu entries by the braces around them. Source: GRUB manual, sections
 //! "Writing full configuration files directly" and "menuentry".
 
+mod variables;
+
 use super::command_line::{CommandLine, plain};
 
 /// Submenus inside each other that are followed. `grub-mkconfig` makes one level.
@@ -151,9 +153,29 @@ impl GrubCfg {
 
     /// Whether entries are taken from `/boot/loader/entries`.
     pub fn blscfg(&self) -> bool {
-        self.lines
-            .iter()
-            .any(|line| line.words().first().is_some_and(|word| word == "blscfg"))
+        self.lines.iter().any(Line::is_blscfg)
+    }
+
+    /// How many entries of the menu stand before those from `/boot/loader/entries`; none where no
+    /// entries are taken from there.
+    pub fn entries_before_blscfg(&self) -> Option<usize> {
+        let at = self.lines.iter().position(Line::is_blscfg)?;
+        let before = Self {
+            lines: self.lines.iter().take(at).cloned().collect(),
+        };
+        let entries = before.entries();
+        Some(entries.iter().filter(|entry| entry.path.len() == 1).count())
+    }
+
+    /// Whether it has no entries of its own and leads to another configuration, as what lies on the
+    /// EFI system partition often does.
+    pub fn is_stub(&self) -> bool {
+        let leads = |line: &Line| {
+            line.words()
+                .iter()
+                .any(|word| word == "configfile" || word == "normal")
+        };
+        self.entries().is_empty() && !self.blscfg() && self.lines.iter().any(leads)
     }
 
     /// The word lists of all lines whose first word is `command`.
@@ -240,6 +262,12 @@ impl Line {
         CommandLine::parse(&text.replace("\\\n", ""))
             .words()
             .collect()
+    }
+
+    fn is_blscfg(&self) -> bool {
+        let words = self.words();
+        let first = words.first().map(String::as_str);
+        matches!(first, Some("blscfg" | "bls_import"))
     }
 
     fn kernel(&self) -> Option<KernelLine> {

@@ -43,8 +43,19 @@ pub enum GrubEnvError {
 }
 
 const SIGNATURE: &str = "# GRUB Environment Block\n";
+/// Bytes of the block that `grub-editenv create` makes.
+const SIZE: usize = 1024;
 
 impl GrubEnv {
+    /// A block without variables, of the usual size.
+    pub fn empty() -> Self {
+        Self {
+            lines: Vec::new(),
+            size: SIZE,
+            padding: vec![b'#'; SIZE.saturating_sub(SIGNATURE.len())],
+        }
+    }
+
     /// Reads a block.
     ///
     /// # Errors

@@ -36,6 +36,25 @@ impl LoaderEntry {
         self.values("options").collect::<Vec<_>>().join(" ")
     }
 
+    /// The command line as GRUB expands it: `variable` knows the value of a variable, and what it
+    /// does not know vanishes. Without `options`, GRUB takes `default_kernelopts`.
+    pub fn expanded_options(&self, variable: impl Fn(&str) -> Option<String>) -> String {
+        let options = self.options();
+        if options.is_empty() {
+            return variable("default_kernelopts").unwrap_or_default();
+        }
+        let mut words = Vec::new();
+        for word in options.split_ascii_whitespace() {
+            let name = word.strip_prefix('$');
+            let name = name.map(|name| name.trim_start_matches('{').trim_end_matches('}'));
+            match name {
+                Some(name) => words.extend(variable(name)),
+                None => words.push(word.to_owned()),
+            }
+        }
+        words.join(" ").trim().to_owned()
+    }
+
     /// Line number of the first line of a key, from 1.
     pub fn line_of(&self, key: &str) -> Option<usize> {
         let index = self
@@ -46,7 +65,8 @@ impl LoaderEntry {
     }
 
     /// Lets `change` edit the command line, and returns whether it changed. Several `options`
-    /// lines are seen one by one; `last` tells the one at whose end words can be added.
+    /// lines are seen one by one; `first` tells the one at whose end words can be added: GRUB reads
+    /// no other, systemd-boot puts all in a row.
     pub fn edit_options(&mut self, change: impl Fn(&mut CommandLine, bool)) -> bool {
         let options: Vec<usize> = (0..self.lines.len())
             .filter(|index| value(&self.lines[*index], "options").is_some())
@@ -60,7 +80,7 @@ impl LoaderEntry {
             let body = text.trim_end_matches(['\r', '\n']);
             let end = &text[body.len()..];
             let mut command_line = CommandLine::parse(body);
-            change(&mut command_line, Some(index) == options.last());
+            change(&mut command_line, Some(index) == options.first());
             let new = command_line.render();
             if new != body {
                 *line = format!("{head}{new}{end}").into_bytes();
@@ -97,17 +117,26 @@ mod tests {
     }
 
     #[test]
+    fn variables_are_expanded_as_grub_does_it() {
+        let value = |name: &str| (name == "kernelopts").then(|| "root=UUID=1 ro ".to_owned());
+        let of = |text: &str| LoaderEntry::parse(text.as_bytes()).expanded_options(value);
+        assert_eq!(of("options $kernelopts $tuned_params\n"), "root=UUID=1 ro");
+        assert_eq!(of("options ${kernelopts} a=$b\n"), "root=UUID=1 ro  a=$b");
+        assert_eq!(of("linux /x\n"), "");
+    }
+
+    #[test]
     fn options_are_edited_in_place() {
         let mut entry = LoaderEntry::parse(ENTRY.as_bytes());
-        assert!(entry.edit_options(|line, last| {
+        assert!(entry.edit_options(|line, first| {
             line.replace("root", |_| Some("UUID=1".into()));
-            if last {
+            if first {
                 line.push("console=ttyS0");
             }
         }));
         let text = String::from_utf8(entry.render()).unwrap();
         assert!(
-            text.ends_with("options root=UUID=1 ro\noptions\tquiet console=ttyS0\n"),
+            text.ends_with("options root=UUID=1 ro console=ttyS0\noptions\tquiet\n"),
             "{text}"
         );
     }

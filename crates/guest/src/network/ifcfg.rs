@@ -40,13 +40,19 @@ pub(super) fn ifcfg(file: &GuestPath, bytes: &[u8], stack: Stack) -> Interface {
     } else {
         yes("IPV6_AUTOCONF").then_some(Method::Auto)
     };
-    let kind = match text("TYPE").unwrap_or_default().to_lowercase().as_str() {
+    let kind = match text("TYPE")
+        .or_else(|| text("DEVICETYPE"))
+        .unwrap_or_default()
+        .to_lowercase()
+        .as_str()
+    {
         _ if name.as_deref() == Some("lo") => InterfaceKind::Loopback,
         "bond" | "team" => InterfaceKind::Bond,
         "bridge" => InterfaceKind::Bridge,
         "vlan" => InterfaceKind::Vlan,
         "wireless" => InterfaceKind::Wireless,
         "" | "ethernet" if yes("VLAN") || text("ETHERDEVICE").is_some() => InterfaceKind::Vlan,
+        "" | "ethernet" if text("TEAM_CONFIG").is_some() => InterfaceKind::Bond,
         "" if yes("BONDING_MASTER") || text("BONDING_OPTS").is_some() => InterfaceKind::Bond,
         "" if yes("BRIDGE") && stack == Stack::Wicked => InterfaceKind::Bridge,
         "" | "ethernet" => InterfaceKind::Ethernet,
@@ -63,6 +69,7 @@ pub(super) fn ifcfg(file: &GuestPath, bytes: &[u8], stack: Stack) -> Interface {
         gateways: numbered("GATEWAY"),
         name_servers: numbered("DNS"),
         mac: text("HWADDR")
+            .or_else(|| text("MACADDR"))
             .or_else(|| text("LLADDR"))
             .map(|value| mac(&value)),
     }

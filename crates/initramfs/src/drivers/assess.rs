@@ -1,6 +1,9 @@
 use super::installed::Installed;
+use super::nash;
+use crate::contents::Contents;
 use crate::error::Error;
 use crate::initramfs::Initramfs;
+use crate::kind::Kind;
 use crate::kmod::Modules;
 use crate::module_tree::ModuleTree;
 
@@ -75,8 +78,23 @@ impl Initramfs<'_> {
     /// Corrupt if a kmod index in the initramfs breaks its format, or what the tree's reader says.
     pub fn assess(&self, tree: &dyn ModuleTree, wanted: &[&str]) -> Result<Report, Error> {
         let modules = Modules::read(tree)?;
-        let installed = Installed::of(self.contents(), tree.release())?;
-        Ok(Report::new(&installed, &modules, wanted))
+        self.report(self.contents(), tree, &modules, wanted)
+    }
+
+    /// As [`assess`](Self::assess), of what was unpacked with or without an earlier conversion's
+    /// segment.
+    pub(super) fn report(
+        &self,
+        contents: &Contents,
+        tree: &dyn ModuleTree,
+        modules: &Modules,
+        wanted: &[&str],
+    ) -> Result<Report, Error> {
+        if *self.kind() == Kind::Nash {
+            return Ok(nash::assess(contents, modules, wanted));
+        }
+        let installed = Installed::of(contents, tree.release())?;
+        Ok(Report::new(&installed, modules, wanted))
     }
 }
 

@@ -1,7 +1,8 @@
 use super::assess::Report;
 use super::installed::Installed;
-use super::{index, load, overlay, repack, unpack_module};
+use super::{index, load, nash, overlay, repack, unpack_module};
 use crate::codec::Compression;
+use crate::contents::Entry;
 use crate::error::{Error, UnsupportedKind};
 use crate::initramfs::Initramfs;
 use crate::kind::Kind;
@@ -21,6 +22,9 @@ pub struct Request<'a> {
     pub resume: Option<&'a str>,
     /// Further files, by their paths without a leading slash.
     pub extra: BTreeMap<String, ExtraFile>,
+    /// Symbolic links by their paths without a leading slash, and what they lead to. One that leads
+    /// nowhere hides the file that was there.
+    pub links: BTreeMap<String, String>,
     /// How to write it.
     pub method: Method,
 }
@@ -61,7 +65,7 @@ pub struct Extension {
     pub method: Method,
     /// The drivers, as they were found.
     pub report: Report,
-    /// Files in the new archive, where they will stand, the marker left out.
+    /// Files and links in the new archive, where they will stand, the marker left out.
     pub files: Vec<String>,
 }
 
@@ -87,8 +91,7 @@ impl Initramfs<'_> {
         request: &Request<'_>,
     ) -> Result<Option<Extension>, Error> {
         let modules = Modules::read(tree)?;
-        let installed = Installed::of(self.contents(), tree.release())?;
-        let report = Report::new(&installed, &modules, request.wanted);
+        let report = self.report(self.contents(), tree, &modules, request.wanted)?;
         let mut files = request.extra.clone();
         if let (Kind::InitramfsTools, Some(device)) = (self.kind(), request.resume) {
             let data = format!("RESUME={device}\n").into_bytes();
@@ -98,20 +101,25 @@ impl Initramfs<'_> {
         let has_files = files
             .iter()
             .all(|(path, file)| self.contents().read(path) == Some(&file.data));
-        if report.leave_alone() && has_files {
+        let has_links = request.links.iter().all(|(path, target)| {
+            self.contents().entry(path) == Some(Entry::Symlink(target.as_bytes()))
+        });
+        if report.leave_alone() && has_files && has_links {
             return Ok(None);
         }
         // from here on as if there had been no earlier conversion
-        let original = Installed::of(self.original(), tree.release())?;
-        let report = Report::new(&original, &modules, request.wanted);
-        if !report.leave_alone() {
+        let report = self.report(self.original(), tree, &modules, request.wanted)?;
+        if !report.leave_alone() && *self.kind() == Kind::Nash {
+            nash::add_drivers(self.original(), tree, &modules, &report, &mut files)?;
+        } else if !report.leave_alone() {
+            let original = Installed::of(self.original(), tree.release())?;
             add_drivers(self, tree, &modules, &original, &report, &mut files)?;
         }
         let marker = ExtraFile {
             mode: 0o644,
             data: marker::contents(report.to_add.iter().map(|module| &**module)),
         };
-        let archive = overlay::archive(self.original(), &marker, &files)?;
+        let archive = overlay::archive(self.original(), &marker, &files, &request.links)?;
         let method = self.method(request.method, tree.release());
         let (keep, tail) = match method {
             Method::Repack => repack::repack(self, &archive)?,
@@ -131,7 +139,10 @@ impl Initramfs<'_> {
             tail,
             method,
             report,
-            files: files.into_keys().collect(),
+            files: files
+                .into_keys()
+                .chain(request.links.keys().cloned())
+                .collect(),
         }))
     }
 

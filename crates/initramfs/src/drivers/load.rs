@@ -40,7 +40,7 @@ pub(super) fn configuration(
             list.into_bytes(),
         ),
         Kind::Dracut { hooks } => (
-            format!("{hooks}/pre-udev/01-rehost.sh"),
+            format!("{hooks}pre-udev/01-rehost.sh"),
             0o755,
             format!("#!/bin/sh\n{}", lines("modprobe -q ", modules)).into_bytes(),
         ),
@@ -50,7 +50,8 @@ pub(super) fn configuration(
             let old = existing(contents, path)?;
             (path.to_owned(), 0o644, after(old, &line))
         }
-        Kind::Unknown => return Ok(None),
+        // nash loads what its script names, see there
+        Kind::Nash | Kind::Unknown => return Ok(None),
     };
     Ok(Some((path, ExtraFile { mode, data })))
 }

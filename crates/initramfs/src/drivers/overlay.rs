@@ -7,7 +7,7 @@ use crate::error::{Error, UnsupportedKind};
 use crate::marker;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The archive that lays `files` over `contents`: the marker first, directories that are missing
+/// The archive that lays `files` and `links` over `contents`: the marker first, directories that are missing
 /// before what is in them. Everything goes to its real path, because a directory entry over a
 /// symbolic link would remove the link.
 ///
@@ -17,6 +17,7 @@ pub(super) fn archive(
     contents: &Contents,
     marker: &ExtraFile,
     files: &BTreeMap<String, ExtraFile>,
+    links: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, Error> {
     let mut archive = Archive {
         contents,
@@ -26,6 +27,9 @@ pub(super) fn archive(
     archive.file(marker::PATH, marker)?;
     for (path, file) in files {
         archive.file(path, file)?;
+    }
+    for (path, target) in links {
+        archive.link(path, target)?;
     }
     Ok(archive.writer.finish())
 }
@@ -38,6 +42,25 @@ struct Archive<'a> {
 
 impl Archive<'_> {
     fn file(&mut self, path: &str, file: &ExtraFile) -> Result<(), Error> {
+        let real = self.place(path)?;
+        // The kernel would write into the file that both names mean. It removes what is of
+        // another kind first, so a link in between parts them.
+        if let Some(Entry::File(existing)) = self.contents.entry(&real)
+            && existing.names() > 1
+        {
+            self.writer.symlink(&real, "rehost")?;
+        }
+        self.writer.file(&real, file.mode, &file.data)
+    }
+
+    /// For a link the kernel removes whatever else stands there, but for a directory.
+    fn link(&mut self, path: &str, target: &str) -> Result<(), Error> {
+        let real = self.place(path)?;
+        self.writer.symlink(&real, target)
+    }
+
+    /// Where something goes, its directories made.
+    fn place(&mut self, path: &str) -> Result<String, Error> {
         let real = self
             .contents
             .real_path(path)
@@ -46,17 +69,9 @@ impl Archive<'_> {
             })?;
         self.directories_of(&real)?;
         match self.contents.entry(&real) {
-            Some(Entry::Directory) => {
-                return Err(UnsupportedKind::IsADirectory { path: real }.into());
-            }
-            // The kernel would write into the file that both names mean. It removes what is of
-            // another kind first, so a link in between parts them.
-            Some(Entry::File(existing)) if existing.names() > 1 => {
-                self.writer.symlink(&real, "rehost")?;
-            }
-            _ => (),
+            Some(Entry::Directory) => Err(UnsupportedKind::IsADirectory { path: real }.into()),
+            _ => Ok(real),
         }
-        self.writer.file(&real, file.mode, &file.data)
     }
 
     fn directories_of(&mut self, path: &str) -> Result<(), Error> {

@@ -19,6 +19,19 @@ impl Dependencies {
         })
     }
 
+    /// The line with paths below the directory of a kernel's modules, where it has them whole.
+    pub(crate) fn below(self, release: &str) -> Self {
+        let directory = format!("/{release}/");
+        let relative = |path: String| match path.split_once(&directory) {
+            Some((before, below)) if before.starts_with('/') => below.to_owned(),
+            _ => path,
+        };
+        Self {
+            path: relative(self.path),
+            needs: self.needs.into_iter().map(relative).collect(),
+        }
+    }
+
     /// The line, without its end.
     pub(crate) fn line(&self) -> String {
         let mut line = format!("{}:", self.path);

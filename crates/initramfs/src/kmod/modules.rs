@@ -29,6 +29,7 @@ impl Modules {
         };
         let dependencies = dep::parse(&text("modules.dep")?)
             .into_iter()
+            .map(|line| line.below(tree.release()))
             .filter_map(|line| Some((ModuleFile::parse(&line.path)?.module(), line)))
             .collect();
         let mut builtin: BTreeSet<_> = order::modules(&text("modules.builtin")?).collect();
@@ -221,6 +222,24 @@ pub(crate) mod tests {
                 "nvme",
                 "late"
             ]
+        );
+    }
+
+    #[test]
+    fn whole_paths_are_as_good() {
+        // module-init-tools up to 3.4, as in RHEL 5
+        let modules = modules(&[(
+            "modules.dep",
+            "/lib/modules/6.1.0/kernel/xen-vbd.ko: /lib/modules/6.1.0/kernel/xen-platform-pci.ko\n\
+             /lib/modules/6.1.0/kernel/xen-platform-pci.ko:\n",
+        )]);
+        assert_eq!(
+            modules.closure(["xen_vbd"]),
+            ["xen_platform_pci", "xen_vbd"]
+        );
+        assert_eq!(
+            modules.dependencies("xen_vbd").unwrap().path,
+            "kernel/xen-vbd.ko"
         );
     }
 

@@ -1,7 +1,6 @@
 //! Caches of the old machine's disks.
 //!
-//! They are made anew; LVM's list of devices is a filter, and hides volume groups on disks with
-//! other serial numbers (RHBZ 1164853, 2112801; linux-guests.md, item 44).
+//! They are made anew (RHBZ 1164853; linux-guests.md, item 44).
 
 use crate::{Draft, Error, Rule};
 use fs::Kind;
@@ -10,18 +9,17 @@ use guest::GuestPath;
 /// Removes them.
 pub(super) const RULE: Rule = Rule {
     id: "blkid-cache",
-    summary: "remove caches and lists of the old machine's disks",
+    summary: "remove caches of the old machine's disks",
     applies: |_, _| true,
     run,
 };
 
-const CACHES: [&str; 6] = [
+const CACHES: [&str; 5] = [
     "/etc/blkid/blkid.tab",
     "/etc/blkid/blkid.tab.old",
     "/etc/blkid.tab",
     "/etc/blkid.tab.old",
     "/etc/lvm/cache/.cache",
-    "/etc/lvm/devices/system.devices",
 ];
 
 fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
@@ -47,9 +45,9 @@ mod tests {
     fn caches_go_and_links_stay() {
         let guest = TestGuest::of(&[
             ("/etc/blkid.tab", "-> /dev/.blkid.tab"),
-            ("/etc/lvm/devices/system.devices", "IDTYPE=sys_wwid\n"),
+            ("/etc/lvm/cache/.cache", "persistent_filter_cache {\n}\n"),
         ]);
         let after = guest.run(&[RULE]);
-        assert_eq!(after.changed, ["/etc/lvm/devices/system.devices"]);
+        assert_eq!(after.changed, ["/etc/lvm/cache/.cache"]);
     }
 }

@@ -5,7 +5,7 @@
 use crate::{Draft, Error, Severity};
 use guest::GuestPath;
 use guest::assignment::Assignments;
-use guest::boot::{CommandLine, GrubCfg, GrubEnv, LoaderEntry};
+use guest::boot::{CommandLine, Grub, GrubCfg, GrubEnv, GrubLegacy, LoaderEntry};
 
 /// Variables of `/etc/default/grub` that become part of command lines.
 const VARIABLES: [&str; 3] = [
@@ -29,8 +29,12 @@ pub(super) struct Edit<'e> {
 
 /// Edits all command lines.
 pub(super) fn edit(draft: &mut Draft<'_>, edit: &Edit<'_>) -> Result<(), Error> {
-    grub_cfg(draft, edit)?;
-    grubenv(draft, edit)?;
+    let grubs: Vec<Grub> = draft.facts().boot.grubs().cloned().collect();
+    for grub in &grubs {
+        grub_cfg(draft, grub, edit)?;
+        grubenv(draft, grub, edit)?;
+    }
+    legacy(draft, edit)?;
     loader_entries(draft, edit)?;
     kernel_cmdline(draft, edit)?;
     defaults(draft, edit)
@@ -55,34 +59,31 @@ fn is_reference(word: &str, variable: &str) -> bool {
         == Some(variable)
 }
 
-fn grub_cfg(draft: &mut Draft<'_>, edit: &Edit<'_>) -> Result<(), Error> {
-    let Some(path) = draft.facts().boot.grub.as_ref().map(|grub| &grub.config) else {
-        return Ok(());
-    };
-    let path = path.clone();
-    let Some(bytes) = draft.read(&path)? else {
+fn grub_cfg(draft: &mut Draft<'_>, grub: &Grub, edit: &Edit<'_>) -> Result<(), Error> {
+    let path = &grub.config;
+    let Some(bytes) = draft.read(path)? else {
         return Ok(());
     };
     let mut cfg = GrubCfg::parse(&bytes);
-    let changed = cfg.edit_kernels(|kernel, line| {
+    let lines = cfg.edit_kernels(|kernel, line| {
         if !kernel.contains("memtest") {
             edit.apply(line, Some(kernel));
         }
     });
-    if changed > 0 {
-        draft.write(&path, cfg.render(), edit.why)?;
+    let for_all = cfg.edit_kernel_options(|line| edit.apply(line, None));
+    if lines > 0 || for_all > 0 {
+        draft.write(path, cfg.render(), edit.why)?;
     }
     Ok(())
 }
 
 /// Red Hat 8 keeps the words of all entries in `kernelopts`.
-fn grubenv(draft: &mut Draft<'_>, edit: &Edit<'_>) -> Result<(), Error> {
-    let grub = draft.facts().boot.grub.as_ref();
-    let Some(path) = grub.and_then(|grub| grub.environment.clone()) else {
+fn grubenv(draft: &mut Draft<'_>, grub: &Grub, edit: &Edit<'_>) -> Result<(), Error> {
+    let Some(path) = &grub.environment else {
         return Ok(());
     };
     let Some(mut environment) = draft
-        .read(&path)?
+        .read(path)?
         .and_then(|bytes| GrubEnv::parse(&bytes).ok())
     else {
         return Ok(());
@@ -97,7 +98,7 @@ fn grubenv(draft: &mut Draft<'_>, edit: &Edit<'_>) -> Result<(), Error> {
         return Ok(());
     }
     match environment.set("kernelopts", &new) {
-        Ok(()) => draft.write(&path, environment.render(), edit.why),
+        Ok(()) => draft.write(path, environment.render(), edit.why),
         Err(error) => {
             draft.find(
                 Severity::Problem,
@@ -106,6 +107,21 @@ fn grubenv(draft: &mut Draft<'_>, edit: &Edit<'_>) -> Result<(), Error> {
             Ok(())
         }
     }
+}
+
+fn legacy(draft: &mut Draft<'_>, edit: &Edit<'_>) -> Result<(), Error> {
+    let legacy = draft.facts().boot.legacy.as_ref();
+    let Some(path) = legacy.map(|legacy| legacy.menu.clone()) else {
+        return Ok(());
+    };
+    let Some(bytes) = draft.read(&path)? else {
+        return Ok(());
+    };
+    let mut menu = GrubLegacy::parse(&bytes);
+    if menu.edit_kernels(|kernel, line| edit.apply(line, kernel)) > 0 {
+        draft.write(&path, menu.render(), edit.why)?;
+    }
+    Ok(())
 }
 
 fn loader_entries(draft: &mut Draft<'_>, edit: &Edit<'_>) -> Result<(), Error> {
@@ -120,10 +136,10 @@ fn loader_entries(draft: &mut Draft<'_>, edit: &Edit<'_>) -> Result<(), Error> {
         };
         let mut entry = LoaderEntry::parse(&bytes);
         let whole = CommandLine::parse(&entry.options());
-        let changed = entry.edit_options(|line, last| {
+        let changed = entry.edit_options(|line, first| {
             (edit.replace)(line);
             let elsewhere = whole.words().any(|word| is_reference(&word, "kernelopts"));
-            if last && !elsewhere {
+            if first && !elsewhere {
                 for word in (edit.add)(&whole, Some(&kernel)) {
                     line.push(&word);
                 }

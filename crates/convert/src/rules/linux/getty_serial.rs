@@ -18,6 +18,8 @@ pub(super) const RULE: Rule = Rule {
 const WHY: &str = "the serial port is the only console that EC2 has";
 const INITTAB: &str = "/etc/inittab";
 const JOB: &str = "/etc/init/ttyS0.conf";
+/// Its event is made for a serial port that is `/dev/console`, and the port gets into securetty.
+const ON_CONSOLE: &str = "/etc/init/serial.conf";
 
 /// Who runs the guest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,7 +34,8 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
     match init(draft)? {
         Init::Systemd => return Ok(()),
         Init::Upstart => {
-            if !draft.exists(&JOB.into())? {
+            // RHEL 6 and Amazon Linux start a getty on whatever is the console.
+            if !draft.exists(&JOB.into())? && !draft.exists(&ON_CONSOLE.into())? {
                 let getty = getty(draft)?;
                 draft.write(&JOB.into(), job(getty), WHY)?;
             }
@@ -148,6 +151,38 @@ mod tests {
                 .text(JOB)
                 .ends_with("exec /sbin/agetty -L ttyS0 115200 vt100\n")
         );
+    }
+
+    #[test]
+    fn rhel_6_does_it_alone() {
+        let guest = TestGuest::of(&[
+            ("/sbin/init", "x"),
+            ("/etc/init/rc.conf", "x"),
+            (
+                ON_CONSOLE,
+                "start on fedora.serial-console-available DEV=* and stopped rc RUNLEVEL=[2345]\n\
+                 stop on runlevel [S016]\n\ninstance $DEV\nrespawn\npre-start exec /sbin/securetty $DEV\n\
+                 exec /sbin/agetty /dev/$DEV $SPEED vt100-nav\n",
+            ),
+            ("/etc/securetty", "console\ntty1\n"),
+        ]);
+        let after = guest.run(&[RULE]);
+        assert_eq!(after.changed, ["/etc/securetty"]);
+    }
+
+    #[test]
+    fn rhel_5_gets_a_line_in_inittab() {
+        let inittab = "id:3:initdefault:\n\nsi::sysinit:/etc/rc.d/rc.sysinit\n\n\
+            1:2345:respawn:/sbin/mingetty tty1\nco:2345:respawn:/sbin/agetty xvc0 9600 vt100-nav\n";
+        let guest = TestGuest::of(&[
+            ("/sbin/init", "x"),
+            ("/sbin/agetty", "x"),
+            ("/etc/inittab", inittab),
+        ]);
+        let after = guest.run(&[RULE]);
+        let expected = inittab.replace("co:", "# rehost: co:")
+            + "S0:2345:respawn:/sbin/agetty -L ttyS0 115200 vt100\n";
+        assert_eq!(after.text("/etc/inittab"), expected);
     }
 
     #[test]

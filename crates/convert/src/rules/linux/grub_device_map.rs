@@ -11,21 +11,23 @@ use guest::boot::device_map;
 pub(super) const RULE: Rule = Rule {
     id: "grub-device-map",
     summary: "remove GRUB's map of disks if it names devices of the old machine",
-    applies: |facts, _| facts.boot.grub.is_some(),
+    applies: |facts, _| facts.boot.grub.is_some() || facts.boot.legacy.is_some(),
     run,
 };
 
 fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
-    let grub = draft.facts().boot.grub.as_ref();
-    let Some(path) = grub.and_then(|grub| grub.device_map.clone()) else {
-        return Ok(());
-    };
-    let Some(bytes) = draft.read(&path)? else {
-        return Ok(());
-    };
-    let gone = |(_, device): &(String, String)| DeviceName::parse(device).depends_on_hardware();
-    if device_map(&bytes).iter().any(gone) {
-        draft.remove(&path, "it names disks of the old machine")?;
+    let boot = &draft.facts().boot;
+    let maps = boot.grubs().filter_map(|grub| grub.device_map.clone());
+    let legacy = boot.legacy.iter();
+    let maps = maps.chain(legacy.filter_map(|legacy| legacy.device_map.clone()));
+    for path in maps.collect::<Vec<_>>() {
+        let Some(bytes) = draft.read(&path)? else {
+            continue;
+        };
+        let gone = |(_, device): &(String, String)| DeviceName::parse(device).depends_on_hardware();
+        if device_map(&bytes).iter().any(gone) {
+            draft.remove(&path, "it names disks of the old machine")?;
+        }
     }
     Ok(())
 }

@@ -6,10 +6,11 @@
 //! alone. The recipe was proven on guests that boot; the crate `initramfs` says how it is done.
 
 use super::drivers::{boot_drivers, network_drivers};
-use super::resume;
+use super::modules::Modules;
+use super::{initramfs_files, kernel_choice, resume};
 use crate::{Draft, Error, Options, Rule, Severity};
 use guest::{Facts, Guest, GuestPath, Kernel};
-use initramfs::{Extension, Initramfs, Method, ModuleTree, Report, Request};
+use initramfs::{Extension, Initramfs, Method, Report, Request};
 use ondisk::width::u64_of;
 use rayon::prelude::*;
 
@@ -21,9 +22,8 @@ pub(super) const RULE: Rule = Rule {
     run,
 };
 
-/// Largest initramfs and largest module that is read.
+/// Largest initramfs that is read.
 const INITRAMFS_CAP: u64 = 512 << 20;
-const MODULE_CAP: u64 = 64 << 20;
 /// What an appended archive needs of a file system beyond its own bytes, at most.
 const ROUNDING: u64 = 64 << 10;
 
@@ -32,9 +32,10 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
     if !fits(draft, &outcomes)? {
         outcomes = Outcome::of_all(draft, Method::AppendCompressed)?;
     }
+    let starts = kernel_choice::starts(draft)?;
     let mut bootable = false;
     for outcome in outcomes {
-        bootable |= outcome.record(draft)?;
+        bootable |= outcome.record(draft, starts)?;
     }
     if !bootable {
         let text = "none of the installed kernels has a driver for the disks of the target; install \
@@ -64,6 +65,8 @@ struct Outcome<'k> {
     report: Option<Report>,
     extension: Option<(GuestPath, Extension)>,
     no_network: Vec<&'static str>,
+    /// Why its initramfs cannot be worked on.
+    failed: Option<Error>,
 }
 
 impl<'k> Outcome<'k> {
@@ -72,8 +75,28 @@ impl<'k> Outcome<'k> {
         let (guest, facts, options) = (draft.guest(), draft.facts(), draft.options());
         let kernels = facts.kernels.par_iter();
         kernels
-            .map(|kernel| Self::of(guest, facts, options, kernel, method))
+            .map(|kernel| {
+                let outcome = Self::of(guest, facts, options, kernel, method);
+                match outcome {
+                    // Whether that matters depends on which kernel it is.
+                    Err(error @ Error::Initramfs { .. }) => Ok(Self {
+                        failed: Some(error),
+                        ..Self::new(kernel)
+                    }),
+                    other => other,
+                }
+            })
             .collect()
+    }
+
+    fn new(kernel: &'k Kernel) -> Self {
+        Self {
+            kernel,
+            report: None,
+            extension: None,
+            no_network: Vec::new(),
+            failed: None,
+        }
     }
 
     fn of(
@@ -83,13 +106,8 @@ impl<'k> Outcome<'k> {
         kernel: &'k Kernel,
         method: Method,
     ) -> Result<Self, Error> {
-        let mut outcome = Self {
-            kernel,
-            report: None,
-            extension: None,
-            no_network: Vec::new(),
-        };
-        let (Some(path), Some(modules)) = (&kernel.initramfs, &kernel.modules) else {
+        let mut outcome = Self::new(kernel);
+        let (Some(path), Some(tree)) = (&kernel.initramfs, Modules::of(guest, kernel)) else {
             return Ok(outcome);
         };
         let path = guest.canonical(path, true)?;
@@ -100,22 +118,19 @@ impl<'k> Outcome<'k> {
             path: path.clone(),
             source: source.into(),
         };
-        let tree = Modules {
-            guest,
-            release: &kernel.version,
-            dir: modules,
-        };
-        let wanted = boot_drivers(options);
+        let wanted = boot_drivers(options, Some(kernel));
         let initramfs = Initramfs::read(&bytes).map_err(failed)?;
         let resume = stale_resume(&initramfs, facts);
         let request = Request {
             wanted: &wanted,
             resume: resume.as_deref(),
+            extra: initramfs_files::rewritten(initramfs.contents(), facts),
+            links: initramfs_files::hidden(initramfs.contents()),
             method,
             ..Request::default()
         };
         let report = initramfs.assess(&tree, &wanted).map_err(failed)?;
-        let network = network_drivers(options);
+        let network = network_drivers(options, Some(kernel));
         let found = initramfs.assess(&tree, &network).map_err(failed)?;
         outcome.no_network = network
             .into_iter()
@@ -133,9 +148,26 @@ impl<'k> Outcome<'k> {
         Some((path, u64_of(extension.tail.len())))
     }
 
-    /// Records it in the draft; says whether the kernel will find its root disk.
-    fn record(self, draft: &mut Draft<'_>) -> Result<bool, Error> {
+    /// Records it in the draft; says whether the kernel will find its root disk. `starts` is the
+    /// kernel that starts by itself, where that is known.
+    fn record(self, draft: &mut Draft<'_>, starts: Option<&Kernel>) -> Result<bool, Error> {
         let version = &self.kernel.version;
+        if let Some(error) = self.failed {
+            if starts.is_none_or(|starts| starts.version == *version) {
+                return Err(error);
+            }
+            let reasons = std::iter::successors(Some(&error as &dyn std::error::Error), |error| {
+                error.source()
+            });
+            let reasons: Vec<String> = reasons.map(ToString::to_string).collect();
+            let text = format!(
+                "kernel {version} will not find its root disk: {}. It does not start by itself; \
+                 remove it in the source, or make its initramfs anew there",
+                reasons.join(": ")
+            );
+            draft.find(Severity::Warning, text);
+            return Ok(false);
+        }
         let Some(report) = &self.report else {
             let text = format!(
                 "kernel {version} has no initramfs or no modules: whether it finds its root disk \
@@ -156,11 +188,12 @@ impl<'k> Outcome<'k> {
             );
             draft.find(Severity::Warning, text);
         }
-        let bootable = report.missing.len() < boot_drivers(draft.options()).len();
+        let bootable = report.missing.len() < boot_drivers(draft.options(), None).len();
         if let Some((path, extension)) = self.extension {
             let added = &extension.report.to_add;
             let why = if added.is_empty() {
-                "it waits for a resume device by its old name".to_owned()
+                let files = extension.files.join(", ");
+                format!("what it holds of {files} is about the old machine's disks")
             } else {
                 format!("it lacks {} for kernel {version}", added.join(", "))
             };
@@ -178,24 +211,4 @@ fn stale_resume(initramfs: &Initramfs<'_>, facts: &Facts) -> Option<String> {
         .lines()
         .find_map(|line| line.trim().strip_prefix("RESUME="))?;
     Some(value.to_owned())
-}
-
-/// The module tree of one kernel in the guest.
-struct Modules<'a> {
-    guest: &'a Guest,
-    release: &'a str,
-    dir: &'a GuestPath,
-}
-
-impl ModuleTree for Modules<'_> {
-    fn release(&self) -> &str {
-        self.release
-    }
-
-    fn read(
-        &self,
-        path: &str,
-    ) -> Result<Option<Vec<u8>>, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(self.guest.read(&self.dir.join(path), MODULE_CAP)?)
-    }
 }

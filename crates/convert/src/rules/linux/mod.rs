@@ -5,18 +5,27 @@ mod cloud_init;
 mod command_lines;
 mod crypttab;
 mod drivers;
+mod firmware;
 mod fstab;
 mod getty_serial;
 mod grub_device_map;
 mod initramfs;
+mod initramfs_files;
 mod initramfs_persist;
+mod kdump;
+mod kernel_choice;
+mod lvm;
+mod mdadm;
 mod modprobe_cleanup;
+mod modules;
 mod multipath;
 mod network;
 mod nvme_timeout;
 mod resume;
 mod root_by_uuid;
+mod selinux_labels;
 mod serial_console;
+mod source_repositories;
 mod source_tools;
 #[cfg(test)]
 mod testing;
@@ -26,6 +35,7 @@ use crate::Rule;
 
 /// In the order in which they run.
 pub(crate) const RULES: &[Rule] = &[
+    kernel_choice::RULE,
     initramfs::RULE,
     initramfs_persist::RULE,
     resume::RULE,
@@ -41,11 +51,19 @@ pub(crate) const RULES: &[Rule] = &[
     network::NAME,
     network::BINDINGS,
     network::RESOLV_CONF,
+    network::NO_AUTO_DEFAULT,
     uefi_fallback::RULE,
+    firmware::RULE,
     cloud_init::RULE,
     source_tools::RULE,
+    source_repositories::RULE,
     blkid_cache::RULE,
+    lvm::RULE,
+    mdadm::RULE,
     multipath::RULE,
+    kdump::RULE,
     modprobe_cleanup::RULE,
     getty_serial::RULE,
+    // Last: it looks at what the others make.
+    selinux_labels::RULE,
 ];

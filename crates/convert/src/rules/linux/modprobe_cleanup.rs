@@ -1,10 +1,13 @@
-//! Lines of modprobe's configuration that keep the new drivers away or load the old ones.
+//! Lines of modprobe's configuration that keep the new drivers away or load the old ones, and words of
+//! kernel command lines that do so.
 //!
 //! A blacklist of nvme or ena leaves the instance without disk or network; aliases name drivers of
 //! hardware that is gone (linux-guests.md, item 46).
 
+use super::command_lines::{self, Edit};
 use crate::{Draft, Error, Rule, Severity};
 use guest::GuestPath;
+use guest::boot::CommandLine;
 
 /// Comments them out.
 pub(super) const RULE: Rule = Rule {
@@ -47,6 +50,8 @@ const FILES: [&str; 3] = [
     "/etc/conf.modules",
 ];
 const MARK: &str = "# rehost: ";
+/// Words that forbid modules: dracut's, those of its older versions, and kmod's.
+const BLACKLISTS: [&str; 3] = ["rd.driver.blacklist", "rdblacklist", "modprobe.blacklist"];
 
 fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
     let mut files: Vec<GuestPath> = FILES.iter().map(|path| GuestPath::from(*path)).collect();
@@ -80,7 +85,31 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
             );
         }
     }
-    Ok(())
+    command_lines::edit(
+        draft,
+        &Edit {
+            why: "it forbids drivers that EC2 needs",
+            replace: &allow,
+            add: &|_, _| Vec::new(),
+        },
+    )
+}
+
+/// Takes the drivers out of a command line's lists of forbidden ones.
+fn allow(line: &mut CommandLine) {
+    for key in BLACKLISTS {
+        line.replace(key, |value| {
+            let modules = value.split(',');
+            let kept: Vec<&str> = modules
+                .filter(|module| !is_one_of(module, &NEEDED))
+                .collect();
+            Some(kept.join(","))
+        });
+        line.remove(|word| {
+            let value = word.strip_prefix(key);
+            value.is_some_and(|rest| rest == "=")
+        });
+    }
 }
 
 /// The text without harmful lines, and whether any of them forbade a driver.
@@ -130,6 +159,18 @@ fn is_one_of(module: &str, list: &[&str]) -> bool {
 mod tests {
     use super::*;
     use crate::rules::linux::testing::TestGuest;
+
+    #[test]
+    fn command_lines_forbid_nothing_that_is_needed() {
+        let guest = TestGuest::of(&[(
+            "/etc/kernel/cmdline",
+            "ro rd.driver.blacklist=nvme,nouveau modprobe.blacklist=nvme rdblacklist=ena quiet\n",
+        )]);
+        assert_eq!(
+            guest.run(&[RULE]).text("/etc/kernel/cmdline"),
+            "ro rd.driver.blacklist=nouveau quiet\n"
+        );
+    }
 
     #[test]
     fn harmful_lines_are_commented_out() {

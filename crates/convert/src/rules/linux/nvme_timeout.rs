@@ -1,12 +1,16 @@
 //! EBS answers late at times; a disk whose I/O timed out is gone.
 //!
 //! Amazon asks for the longest timeout that the kernel takes ("I/O operation timeout", EC2 user
-//! guide): the parameter is `nvme_core.io_timeout`, before Linux 4.6 `nvme.io_timeout`; before
-//! Linux 4.15 it is a byte. A value that does not fit keeps the module from loading.
+//! guide). The parameter is `nvme_core.io_timeout`, before Linux 4.6 `nvme.io_timeout`; before Linux
+//! 4.15 it is a byte. A value that does not fit keeps the module from loading. Red Hat's and Amazon's
+//! kernels have newer drivers than their versions say, so the modules themselves are asked.
 
 use super::command_lines::{self, Edit};
+use super::modules::Modules;
 use crate::{Draft, Error, Rule};
 use guest::boot::CommandLine;
+use guest::{Guest, Kernel};
+use initramfs::parameter_type;
 
 /// Sets the longest NVMe timeout.
 pub(super) const RULE: Rule = Rule {
@@ -23,41 +27,97 @@ type Version = (u32, u32);
 const CORE: Version = (4, 6);
 /// The first kernel whose timeout is a whole number of 32 bits.
 const WORD: Version = (4, 15);
+const PARAMETER: &str = "io_timeout";
+const MODULES: [&str; 2] = ["nvme_core", "nvme"];
+
+/// A parameter and the highest value that it takes.
+type Timeout = (&'static str, u64);
 
 fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
-    let kernels = draft.facts().kernels.iter();
-    let installed: Vec<Version> = kernels
-        .filter_map(|kernel| version(&kernel.version))
-        .collect();
+    let guest = draft.guest();
+    let mut installed = Vec::new();
+    for kernel in &draft.facts().kernels {
+        installed.push((kernel.image.name(), timeout_of(guest, kernel)?));
+    }
     command_lines::edit(
         draft,
         &Edit {
             why: "EBS volumes may answer later than the kernel waits for disks",
             replace: &|_| {},
             add: &|line, kernel| {
-                let own = kernel.and_then(version_of_file);
-                let versions = own.map_or_else(|| installed.clone(), |own| vec![own]);
-                missing(line, &versions)
+                let file = kernel.and_then(|kernel| kernel.rsplit('/').next());
+                let named = |(name, _): &&(Option<&[u8]>, _)| *name == file.map(str::as_bytes);
+                let known = installed.iter().find(named).filter(|_| file.is_some());
+                let guessed = || kernel.and_then(version_of_file).map(by_version);
+                let timeouts: Vec<Timeout> = match (known, guessed()) {
+                    (Some((_, timeout)), _) => timeout.iter().copied().collect(),
+                    (None, Some(guessed)) => vec![guessed],
+                    // One of today is meant where none is known.
+                    (None, None) if installed.is_empty() => vec![by_version(WORD)],
+                    (None, None) => installed.iter().filter_map(|(_, own)| *own).collect(),
+                };
+                missing(line, &timeouts)
             },
         },
     )
 }
 
-/// The words that a line for all these kernels lacks.
-fn missing(line: &CommandLine, versions: &[Version]) -> Vec<String> {
-    let value = if versions.iter().any(|version| *version < WORD) {
-        "255"
-    } else {
-        "4294967295"
+/// The parameter of a kernel; none if it has no driver for NVMe, or one without a timeout.
+fn timeout_of(guest: &Guest, kernel: &Kernel) -> Result<Option<Timeout>, Error> {
+    let guessed = version(&kernel.version).map(by_version);
+    if !kernel.may_have_any(&["nvme"]) {
+        return Ok(None);
+    }
+    let Some(tree) = Modules::of(guest, kernel) else {
+        return Ok(guessed);
     };
-    let core = versions.is_empty() || versions.iter().any(|version| *version >= CORE);
-    let old = versions.iter().any(|version| *version < CORE);
-    let names = [(core, "nvme_core.io_timeout"), (old, "nvme.io_timeout")];
-    names
-        .iter()
-        .filter(|(needed, name)| *needed && line.values(name).next().is_none())
-        .map(|(_, name)| format!("{name}={value}"))
-        .collect()
+    for (module, name) in MODULES.into_iter().zip(NAMES) {
+        // A module that cannot be read is the concern of the initramfs; the version says enough.
+        let Ok(kind) = parameter_type(&tree, module, PARAMETER) else {
+            return Ok(guessed);
+        };
+        match kind.as_deref() {
+            None => {}
+            Some("uint" | "ulong" | "ullong") => return Ok(Some((name, u64::from(u32::MAX)))),
+            Some("ushort") => return Ok(Some((name, u64::from(u16::MAX)))),
+            Some(_) => return Ok(Some((name, u64::from(u8::MAX)))),
+        }
+    }
+    Ok(guessed)
+}
+
+/// The parameters of the modules.
+const NAMES: [&str; 2] = ["nvme_core.io_timeout", "nvme.io_timeout"];
+
+/// What Linux itself has had.
+fn by_version(version: Version) -> Timeout {
+    let name = if version >= CORE {
+        "nvme_core.io_timeout"
+    } else {
+        "nvme.io_timeout"
+    };
+    let value = if version >= WORD {
+        u64::from(u32::MAX)
+    } else {
+        u64::from(u8::MAX)
+    };
+    (name, value)
+}
+
+/// The words that a line for kernels with these parameters lacks.
+fn missing(line: &CommandLine, timeouts: &[Timeout]) -> Vec<String> {
+    // A value too high for one of them keeps its module from loading.
+    let value = timeouts.iter().map(|(_, value)| value).min();
+    let mut words = Vec::new();
+    for name in NAMES {
+        let needed = timeouts.iter().any(|(own, _)| *own == name);
+        if let Some(value) = value.filter(|_| needed)
+            && line.values(name).next().is_none()
+        {
+            words.push(format!("{name}={value}"));
+        }
+    }
+    words
 }
 
 /// The version in the name of a kernel's file, as `/boot/vmlinuz-6.1.0-18-amd64`.
@@ -83,7 +143,7 @@ mod tests {
     fn the_parameter_fits_the_kernel() {
         for (line, versions, words) in [
             ("", &[(6, 1)][..], &["nvme_core.io_timeout=4294967295"][..]),
-            ("", &[], &["nvme_core.io_timeout=4294967295"]),
+            ("", &[], &[]),
             ("", &[(4, 9)], &["nvme_core.io_timeout=255"]),
             ("", &[(3, 10)], &["nvme.io_timeout=255"]),
             (
@@ -93,7 +153,8 @@ mod tests {
             ),
             ("nvme_core.io_timeout=30", &[(6, 1)], &[]),
         ] {
-            assert_eq!(missing(&CommandLine::parse(line), versions), words);
+            let timeouts: Vec<Timeout> = versions.iter().map(|v| by_version(*v)).collect();
+            assert_eq!(missing(&CommandLine::parse(line), &timeouts), words);
         }
         assert_eq!(
             version_of_file("/boot/vmlinuz-4.19.0-21-amd64"),
@@ -121,6 +182,44 @@ mod tests {
         assert_eq!(
             after.text("/etc/default/grub"),
             "GRUB_CMDLINE_LINUX=\"nvme_core.io_timeout=4294967295\"\n"
+        );
+    }
+    #[test]
+    fn modules_know_better_than_versions() {
+        let (rhel_7, old) = ("3.10.0-1160.el7.x86_64", "2.6.32-754.el6.x86_64");
+        let tree = format!("/lib/modules/{rhel_7}");
+        let guest = TestGuest::of(&[
+            (
+                "/boot/grub2/grub.cfg",
+                "menuentry 'A' {\n linux16 /vmlinuz-3.10.0-1160.el7.x86_64 ro\n}\n\
+                 menuentry 'B' {\n linux16 /vmlinuz-2.6.32-754.el6.x86_64 ro\n}\n",
+            ),
+            (&format!("/boot/vmlinuz-{rhel_7}"), ""),
+            (
+                &format!("{tree}/modules.dep"),
+                "kernel/nvme-core.ko:\nkernel/nvme.ko: kernel/nvme-core.ko\n",
+            ),
+            (
+                &format!("{tree}/kernel/nvme-core.ko"),
+                "\x7fELF\0parmtype=io_timeout:uint\0",
+            ),
+            (&format!("/boot/vmlinuz-{old}"), ""),
+            (
+                &format!("/lib/modules/{old}/modules.dep"),
+                "kernel/ahci.ko:\n",
+            ),
+            ("/etc/kernel/cmdline", "ro\n"),
+        ])
+        .with_kernels();
+        let after = guest.run(&[RULE]);
+        assert_eq!(
+            after.text("/boot/grub2/grub.cfg"),
+            "menuentry 'A' {\n linux16 /vmlinuz-3.10.0-1160.el7.x86_64 ro nvme_core.io_timeout=4294967295\n}\n\
+             menuentry 'B' {\n linux16 /vmlinuz-2.6.32-754.el6.x86_64 ro\n}\n"
+        );
+        assert_eq!(
+            after.text("/etc/kernel/cmdline"),
+            "ro nvme_core.io_timeout=4294967295\n"
         );
     }
 }

@@ -45,9 +45,11 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
 
 /// Gives the devices of a command line their identifiers. A resume device that is on none of the
 /// disks goes: waiting for it takes 30 seconds.
-fn replace(line: &mut CommandLine, facts: &Facts) {
+pub(super) fn replace(line: &mut CommandLine, facts: &Facts) {
     line.replace("root", |device| uuid(facts, device));
     line.replace("resume", |device| uuid(facts, device));
+    // Red Hat's check of the kernel's integrity looks for /boot there.
+    line.replace("boot", |device| uuid(facts, device));
     line.remove(|word| {
         word.strip_prefix("resume=")
             .is_some_and(|device| DeviceName::parse(device).depends_on_hardware())

@@ -6,8 +6,9 @@
 
 use super::command_lines::{self, Edit};
 use crate::{Draft, Error, Rule};
+use guest::GuestPath;
 use guest::assignment::Assignments;
-use guest::boot::{CommandLine, GrubCfg};
+use guest::boot::{CommandLine, GrubCfg, GrubLegacy};
 
 /// Puts kernel messages and GRUB's menu on the serial console.
 pub(super) const RULE: Rule = Rule {
@@ -18,6 +19,9 @@ pub(super) const RULE: Rule = Rule {
 };
 
 const TERMINALS: &str = "console serial";
+/// GRUB Legacy shows its menu where somebody presses a key first, else on the first terminal.
+const LEGACY: &str = "serial --unit=0 --speed=115200 --word=8 --parity=no --stop=1\n\
+    terminal --timeout=5 serial console\n";
 const SERIAL: &str = "serial --unit=0 --speed=115200 --word=8 --parity=no --stop=1";
 
 fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
@@ -34,10 +38,19 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
         },
     )?;
     let why = "the boot menu has to be usable on the serial port";
-    let grub = draft.facts().boot.grub.as_ref();
-    if let Some(path) = grub.map(|grub| grub.config.clone())
+    let boot = &draft.facts().boot;
+    let configs: Vec<GuestPath> = boot.grubs().map(|grub| grub.config.clone()).collect();
+    let legacy = boot.legacy.as_ref().map(|legacy| legacy.menu.clone());
+    for path in configs {
+        if let Some(bytes) = draft.read(&path)?
+            && let Some(new) = with_serial_menu(&bytes)
+        {
+            draft.write(&path, new, why)?;
+        }
+    }
+    if let Some(path) = legacy
         && let Some(bytes) = draft.read(&path)?
-        && let Some(new) = with_serial_menu(&bytes)
+        && let Some(new) = with_serial_legacy_menu(&bytes)
     {
         draft.write(&path, new, why)?;
     }
@@ -111,6 +124,18 @@ fn with_serial_menu(bytes: &[u8]) -> Option<Vec<u8>> {
         })
     });
     Some(cfg.render())
+}
+
+/// GRUB Legacy's menu with a serial terminal; none if it has one. Its picture goes: it is drawn on
+/// the screen alone.
+fn with_serial_legacy_menu(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut menu = GrubLegacy::parse(bytes);
+    let terminals = menu.commands("terminal");
+    if menu.entries().is_empty() || terminals.iter().any(|line| line.contains("serial")) {
+        return None;
+    }
+    menu.replace_commands(&["terminal", "serial", "splashimage"], LEGACY);
+    Some(menu.render())
 }
 
 /// `GRUB_TERMINAL` rules over the variables for input and output.
@@ -192,6 +217,27 @@ mod tests {
         assert_eq!(String::from_utf8(new.clone()).unwrap(), expected);
         assert_eq!(with_serial_menu(&new), None);
         assert_eq!(with_serial_menu(b"configfile x\n"), None);
+    }
+
+    #[test]
+    fn grub_legacy_gets_consoles_and_a_serial_menu() {
+        let guest = TestGuest::of(&[(
+            "/boot/grub/grub.conf",
+            "default=0\nsplashimage=(hd0,0)/grub/splash.xpm.gz\nhiddenmenu\n\
+             title RHEL (2.6.32-754.el6.x86_64)\n\troot (hd0,0)\n\
+             \tkernel /vmlinuz-2.6.32-754.el6.x86_64 ro root=/dev/mapper/vg-root crashkernel=auto rhgb quiet\n\
+             \tinitrd /initramfs-2.6.32-754.el6.x86_64.img\n",
+        )]);
+        let after = guest.run(&[RULE]);
+        assert_eq!(
+            after.text("/boot/grub/grub.conf"),
+            "default=0\nhiddenmenu\n\
+             serial --unit=0 --speed=115200 --word=8 --parity=no --stop=1\n\
+             terminal --timeout=5 serial console\n\
+             title RHEL (2.6.32-754.el6.x86_64)\n\troot (hd0,0)\n\
+             \tkernel /vmlinuz-2.6.32-754.el6.x86_64 ro root=/dev/mapper/vg-root crashkernel=auto rhgb quiet console=tty0 console=ttyS0,115200n8\n\
+             \tinitrd /initramfs-2.6.32-754.el6.x86_64.img\n"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Guests in memory that rules are run on.
 
 use crate::change::{self, After};
+use crate::labels::Labels;
 use crate::{Draft, Options, Rule};
 use fs::{FileSystem, FileSystemEdit, Kind, MemoryFs, NewNode};
 use guest::{Content, Facts, Guest, GuestPath, VolumeFact, VolumeId};
@@ -15,6 +16,7 @@ pub(super) struct TestGuest {
     files: BTreeMap<String, String>,
     pub(super) options: Options,
     mounts: Vec<&'static str>,
+    kernels: bool,
     adjust: fn(&mut Facts),
 }
 
@@ -26,6 +28,8 @@ pub(super) struct Outcome {
     pub(super) changed: Vec<String>,
     /// Permission bits of changed files.
     pub(super) modes: BTreeMap<String, u16>,
+    /// SELinux labels of changed files, links and new directories.
+    pub(super) labels: BTreeMap<String, String>,
     pub(super) findings: Vec<String>,
 }
 
@@ -36,6 +40,7 @@ impl TestGuest {
             files: files.iter().map(owned).collect(),
             options: Options::default(),
             mounts: Vec::new(),
+            kernels: false,
             adjust: |_| {},
         }
     }
@@ -48,6 +53,12 @@ impl TestGuest {
     /// Puts what lies below this path on a file system of its own.
     pub(super) fn with_mount(mut self, at: &'static str) -> Self {
         self.mounts.push(at);
+        self
+    }
+
+    /// Lets inspection find the kernels among the files.
+    pub(super) fn with_kernels(mut self) -> Self {
+        self.kernels = true;
         self
     }
 
@@ -67,10 +78,19 @@ impl TestGuest {
         outcome
     }
 
-    fn run_once(&self, rules: &[Rule]) -> Outcome {
+    /// Runs a rule that has to fail, and returns what it says.
+    pub(super) fn fails(&self, rule: &Rule) -> String {
         let guest = self.guest();
         let facts = self.facts(&guest);
         let mut draft = Draft::new(&guest, &facts, &self.options);
+        (rule.run)(&mut draft).unwrap_err().to_string()
+    }
+
+    fn run_once(&self, rules: &[Rule]) -> Outcome {
+        let guest = self.guest();
+        let facts = self.facts(&guest);
+        let labels = Labels::of(&guest, &facts, &self.options).unwrap();
+        let mut draft = Draft::new(&guest, &facts, &self.options, &labels);
         for rule in rules {
             if (rule.applies)(&facts, &self.options) {
                 draft.enter(rule.id);
@@ -78,9 +98,13 @@ impl TestGuest {
             }
         }
         let (mut files, mut changed, mut modes) = (self.files.clone(), Vec::new(), BTreeMap::new());
+        let mut labels = BTreeMap::new();
         let (changes, findings) = draft.finish();
         for change in changes {
             let path = change.path.to_string();
+            if let Some(label) = change.after.state().selinux() {
+                labels.insert(path.clone(), label.to_owned());
+            }
             match change.after {
                 After::Dir { .. } => continue,
                 After::Absent => drop(files.remove(&path)),
@@ -88,7 +112,7 @@ impl TestGuest {
                     let target = String::from_utf8(target.0).unwrap();
                     files.insert(path.clone(), format!("-> {target}"));
                 }
-                After::File { content, node } => {
+                After::File { content, node, .. } => {
                     files.insert(path.clone(), self.content(&path, content));
                     modes.insert(path.clone(), node.mode);
                 }
@@ -99,6 +123,7 @@ impl TestGuest {
             files,
             changed,
             modes,
+            labels,
             findings: findings.into_iter().map(|finding| finding.text).collect(),
         }
     }
@@ -118,6 +143,13 @@ impl TestGuest {
 
     fn guest(&self) -> Guest {
         let mut systems: Vec<(&str, MemoryFs)> = vec![("", MemoryFs::new("root-uuid", None))];
+        // Its root has a label, so that it is one of those that have.
+        let root = systems[0].1.root();
+        let label = Some(&b"a:root\0"[..]);
+        systems[0]
+            .1
+            .set_xattr(root, guest::selinux::ATTRIBUTE, label)
+            .unwrap();
         for at in &self.mounts {
             put(&mut systems[0].1, &GuestPath::from(*at).join("below"), "");
             systems.push((at, MemoryFs::new("more-uuid", None)));
@@ -147,7 +179,13 @@ impl TestGuest {
             ..VolumeFact::default()
         };
         let boot = guest::boot::inspect(guest).unwrap();
+        let kernels = if self.kernels {
+            guest::kernels(guest).unwrap()
+        } else {
+            Vec::new()
+        };
         let mut facts = Facts {
+            kernels,
             volumes: vec![volume(1, "swap-uuid"), volume(2, "root-uuid")],
             root: VolumeId {
                 disk: 0,
@@ -155,6 +193,7 @@ impl TestGuest {
             },
             network: guest::network::inspect(guest).unwrap(),
             cloud_init: guest::cloud_init::inspect(guest, &boot).unwrap(),
+            selinux: guest::selinux::inspect(guest, &boot).unwrap(),
             source_tools: guest::source_tools::inspect(guest).unwrap(),
             boot,
             ..Facts::default()

@@ -4,8 +4,8 @@
 //! `eth1`, which no configuration knows (linux-guests.md, item 28).
 
 use crate::{Draft, Error, NetworkMode, Rule};
-use guest::GuestPath;
 use guest::network::UdevRules;
+use guest::{Family, GuestPath};
 
 /// Removes them.
 pub(in super::super) const RULE: Rule = Rule {
@@ -48,6 +48,10 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
 fn generator(draft: &mut Draft<'_>) -> Result<(), Error> {
     let own = GuestPath::from("/etc/udev/rules.d").join(GENERATOR);
     let masked = draft.read_link(&own)?.as_deref() == Some(b"/dev/null");
+    // Amazon Linux has a generator of its own, made for instances.
+    if draft.facts().os.family == Family::Amazon && draft.exists(&own)? {
+        return Ok(());
+    }
     let mut there = false;
     for directory in ["/lib/udev/rules.d", "/usr/lib/udev/rules.d"] {
         there |= draft.exists(&GuestPath::from(directory).join(GENERATOR))?;
@@ -63,6 +67,23 @@ fn generator(draft: &mut Draft<'_>) -> Result<(), Error> {
 mod tests {
     use super::*;
     use crate::rules::linux::testing::TestGuest;
+
+    #[test]
+    fn amazons_own_generator_stays() {
+        let guest = TestGuest::of(&[
+            (
+                "/etc/udev/rules.d/75-persistent-net-generator.rules",
+                "# ec2-net-utils\n",
+            ),
+            (
+                "/lib/udev/rules.d/75-persistent-net-generator.rules",
+                "# generator\n",
+            ),
+        ]);
+        assert_eq!(guest.run(&[RULE]).changed.len(), 1);
+        let guest = guest.with_facts(|facts| facts.os.family = Family::Amazon);
+        assert!(guest.run(&[RULE]).changed.is_empty());
+    }
 
     #[test]
     fn rules_of_old_cards_go_and_others_stay() {

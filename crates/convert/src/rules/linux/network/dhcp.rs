@@ -3,7 +3,7 @@
 //! Every configured card keeps its name and its stack and asks DHCP (linux-guests.md, items 29 to
 //! 34). Bonds, bridges and VLANs are left as they are and reported: what they join is not there.
 
-use super::{cards, files, ifupdown, keyfile, netplan, networkd};
+use super::{cards, files, ifupdown, keyfile, netplan, networkd, red_hat};
 use crate::{Draft, Error, NetworkMode, Rule, Severity};
 use guest::network::{InterfaceKind, Method, Netplan, Stack};
 use guest::{Facts, GuestPath};
@@ -19,7 +19,7 @@ pub(in super::super) const RULE: Rule = Rule {
 
 const WHY: &str = "addresses in a VPC come from DHCP";
 /// Any of these lets ifupdown ask DHCP.
-const CLIENTS: [&str; 8] = [
+pub(super) const CLIENTS: [&str; 8] = [
     "/sbin/dhclient",
     "/usr/sbin/dhclient",
     "/sbin/dhcpcd",
@@ -34,6 +34,7 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
     report(draft);
     ifupdown_files(draft)?;
     netplan_files(draft)?;
+    red_hat::with_dhcp(draft, WHY)?;
     let network = &draft.facts().network;
     for path in files(network, Stack::Networkd) {
         let Some(bytes) = draft.read(&path)? else {
@@ -85,7 +86,7 @@ fn report(draft: &mut Draft<'_>) {
                     interface.file
                 ));
             }
-            (InterfaceKind::Ethernet, Stack::Ifcfg | Stack::Wicked) if fixed => {
+            (InterfaceKind::Ethernet, Stack::Wicked) if fixed => {
                 texts.push(format!(
                     "{}: {name} has a fixed address; {} files are not converted yet",
                     interface.file,

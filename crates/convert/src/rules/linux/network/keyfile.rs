@@ -16,13 +16,15 @@ pub(super) fn with_dhcp(bytes: &[u8]) -> Option<Vec<u8>> {
         if ini.value(section, "method") == Some("manual") {
             ini.set(section, "method", "auto");
             ini.remove(section, is_fixed);
+            // The name servers are DHCP's from now on.
+            ini.remove(section, |key| key == "ignore-auto-dns");
         }
     }
     let new = without_hardware(ini);
     (new != bytes).then_some(new)
 }
 
-/// The profile without hardware addresses.
+/// The profile without what ties it to the old card.
 pub(super) fn without_hardware(mut ini: Ini) -> Vec<u8> {
     for section in ["ethernet", "802-3-ethernet"] {
         ini.remove(section, |key| {
@@ -31,6 +33,11 @@ pub(super) fn without_hardware(mut ini: Ini) -> Vec<u8> {
                 "mac-address" | "cloned-mac-address" | "assigned-mac-address"
             )
         });
+    }
+    // A place on the bus and a driver are those of the old card as well.
+    let bound = ini.remove("match", |key| matches!(key, "path" | "driver"));
+    if bound && ini.entries("match").next().is_none() {
+        ini.remove_sections("match", |_| true);
     }
     ini.render()
 }
@@ -63,6 +70,16 @@ mod tests {
              [ipv4]\nmethod=auto\nmay-fail=false\n\n[ipv6]\nmethod=disabled\n"
         );
         assert_eq!(with_dhcp(&new), None);
+    }
+
+    #[test]
+    fn the_old_card_is_not_looked_for() {
+        let text = b"[connection]\ntype=ethernet\n\n[match]\npath=pci-0000:0b:00.0;\n\n[ipv4]\nignore-auto-dns=true\nmethod=manual\naddress1=10.0.0.5/24\n";
+        let new = with_dhcp(text).unwrap();
+        assert_eq!(new, b"[connection]\ntype=ethernet\n\n[ipv4]\nmethod=auto\n");
+        assert_eq!(with_dhcp(&new), None);
+        let text = b"[match]\ninterface-name=ens*\npath=pci-0\n";
+        assert_eq!(with_dhcp(text).unwrap(), b"[match]\ninterface-name=ens*\n");
     }
 
     #[test]

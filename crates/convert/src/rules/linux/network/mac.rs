@@ -1,7 +1,7 @@
 //! Where addresses stay, nothing may look for the old cards' hardware addresses or set them: the
 //! VPC drops frames from any address that is not the card's own.
 
-use super::{files, keyfile, networkd};
+use super::{files, ifcfg, keyfile, networkd};
 use crate::{Draft, Error, NetworkMode, Rule, Severity};
 use guest::ini::Ini;
 use guest::network::{Iface, IfaceEdit, Interfaces, Stack};
@@ -21,8 +21,9 @@ type Convert = fn(&[u8]) -> Vec<u8>;
 
 fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
     let network = &draft.facts().network;
-    let converters: [(Stack, Convert); 3] = [
+    let converters: [(Stack, Convert); 4] = [
         (Stack::Ifupdown, ifupdown),
+        (Stack::Ifcfg, ifcfg::without_hardware),
         (Stack::Networkd, |bytes| {
             networkd::without_hardware(Ini::parse(bytes))
         }),
@@ -42,11 +43,7 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
         }
     }
     let left = network.interfaces.iter().filter(|interface| {
-        interface.mac.is_some()
-            && matches!(
-                interface.stack,
-                Stack::Netplan | Stack::Ifcfg | Stack::Wicked
-            )
+        interface.mac.is_some() && matches!(interface.stack, Stack::Netplan | Stack::Wicked)
     });
     for interface in left {
         draft.find(
@@ -92,6 +89,10 @@ mod tests {
                 "iface eth0 inet static\n address 10.0.0.1/24\n hwaddress ether 00:0c:29:00:00:01\n",
             ),
             (
+                "/etc/sysconfig/network-scripts/ifcfg-eth1",
+                "DEVICE=eth1\nHWADDR=00:0C:29:00:00:02\nIPADDR=10.0.0.2\n",
+            ),
+            (
                 "/etc/netplan/a.yaml",
                 "network: {ethernets: {a: {match: {macaddress: '00:0c:29:00:00:01'}, addresses: [10.0.0.1/8]}}}\n",
             ),
@@ -100,6 +101,10 @@ mod tests {
         assert_eq!(
             after.text("/etc/network/interfaces"),
             "iface eth0 inet static\n address 10.0.0.1/24\n"
+        );
+        assert_eq!(
+            after.text("/etc/sysconfig/network-scripts/ifcfg-eth1"),
+            "DEVICE=eth1\nIPADDR=10.0.0.2\n"
         );
         assert!(after.findings[0].contains("/etc/netplan/a.yaml"));
     }

@@ -2,18 +2,22 @@
 
 mod bindings;
 mod dhcp;
+mod ifcfg;
 mod ifupdown;
 mod keyfile;
 mod mac;
 mod name;
 mod netplan;
 mod networkd;
+mod no_auto_default;
+mod red_hat;
 mod resolv_conf;
 
 pub(super) use bindings::RULE as BINDINGS;
 pub(super) use dhcp::RULE as DHCP;
 pub(super) use mac::RULE as MAC;
 pub(super) use name::RULE as NAME;
+pub(super) use no_auto_default::RULE as NO_AUTO_DEFAULT;
 pub(super) use resolv_conf::RULE as RESOLV_CONF;
 
 use guest::GuestPath;

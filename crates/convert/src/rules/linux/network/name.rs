@@ -26,6 +26,14 @@ const DEFAULT_LINKS: [&str; 2] = [
     "/usr/lib/systemd/network/99-default.link",
     "/lib/systemd/network/99-default.link",
 ];
+/// RHEL 7 brings this one: there names come from udev rules, and what `.link` files say of them is
+/// not asked.
+const SLOT_RULES: [&str; 2] = [
+    "/usr/lib/udev/rules.d/80-net-name-slot.rules",
+    "/lib/udev/rules.d/80-net-name-slot.rules",
+];
+/// Before those, and before what names cards that have no name yet.
+const UDEV_RULE: &str = "/etc/udev/rules.d/70-rehost-net.rules";
 
 fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
     let facts = draft.facts();
@@ -42,30 +50,40 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
             ),
         );
     }
-    let kernel_names = first == "eth0" && without_predictable_names(facts);
+    let by_link = any_exists(draft, &DEFAULT_LINKS)?;
+    let by_slot = any_exists(draft, &SLOT_RULES)?;
+    // Without either, cards are eth0 and so on as the kernel finds them.
+    let kernel_names =
+        first == "eth0" && (without_predictable_names(facts) || !(by_link || by_slot));
     let nitro_name = first == "ens5" && draft.options().target == Target::Nitro;
     if kernel_names || nitro_name {
         return Ok(());
     }
-    let mut known = false;
-    for path in DEFAULT_LINKS {
-        known |= draft.exists(&path.into())?;
-    }
-    if !known {
-        draft.find(
-            Severity::Warning,
-            format!(
-                "the guest's udev knows no .link files: its first card may be eth0 instead of {first}"
-            ),
+    let why = format!("the guest's configuration knows its network card as {first}");
+    if by_slot || !by_link {
+        let drivers = DRIVERS.replace(' ', "|");
+        // Of several cards only the first may ask for the name: the others would wait for it.
+        let text = format!(
+            "# Written by rehost: the first network card keeps its name on any hardware.\n\
+             SUBSYSTEM==\"net\", ACTION==\"add\", DRIVERS==\"{drivers}\", KERNEL==\"eth0\", \
+             NAME=\"{first}\"\n"
         );
-        return Ok(());
+        return draft.write(&UDEV_RULE.into(), text, why);
     }
     let text = format!(
         "# Written by rehost: the first network card keeps its name on any hardware.\n\
          [Match]\nType=ether\nDriver={DRIVERS}\n\n[Link]\nNamePolicy=\nName={first}\n"
     );
-    let why = format!("the guest's configuration knows its network card as {first}");
     draft.write(&GuestPath::from(LINK), text, why)
+}
+
+fn any_exists(draft: &Draft<'_>, paths: &[&str]) -> Result<bool, Error> {
+    for path in paths {
+        if draft.exists(&(*path).into())? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The names of the configured cards, that with the default route first.
@@ -166,9 +184,22 @@ mod tests {
     }
 
     #[test]
-    fn an_old_udev_is_reported() {
-        let guest = TestGuest::of(&[("/etc/network/interfaces", "iface eth1 inet dhcp\n")]);
-        let after = guest.run(&[RULE]);
-        assert!(after.changed.is_empty() && after.findings.len() == 1);
+    fn an_old_udev_gets_a_rule() {
+        let eth1 = ("/etc/network/interfaces", "iface eth1 inet dhcp\n");
+        let slots = ("/usr/lib/udev/rules.d/80-net-name-slot.rules", "");
+        for files in [&[eth1][..], &[eth1, DEFAULT, slots]] {
+            let after = TestGuest::of(files).run(&[RULE]);
+            assert_eq!(after.changed, [UDEV_RULE]);
+            assert!(
+                after.text(UDEV_RULE).ends_with(
+                    "DRIVERS==\"ena|ixgbevf|vif|virtio_net|e1000|e1000e|vmxnet3\", KERNEL==\"eth0\", NAME=\"eth1\"\n"
+                ),
+                "{}",
+                after.text(UDEV_RULE)
+            );
+        }
+        let eth0 = ("/etc/network/interfaces", "iface eth0 inet dhcp\n");
+        assert!(TestGuest::of(&[eth0]).run(&[RULE]).changed.is_empty());
+        assert!(TestGuest::of(&[eth0, slots]).run(&[RULE]).has(UDEV_RULE));
     }
 }

@@ -34,9 +34,12 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
         return Ok(());
     }
     let stacks: Vec<Stack> = cards(&facts.network).map(|card| card.stack).collect();
-    let written = stacks
-        .iter()
-        .any(|stack| matches!(stack, Stack::Ifupdown | Stack::NetworkManager));
+    let written = stacks.iter().any(|stack| {
+        matches!(
+            stack,
+            Stack::Ifupdown | Stack::NetworkManager | Stack::Ifcfg
+        )
+    });
     if !written {
         draft.find(
             Severity::Warning,
