@@ -112,12 +112,12 @@ fn one_run(stage: &str, image: &Path) -> String {
         device: opened.device(),
     };
     let machine = Machine::open(vec![disk]).unwrap();
-    let root = machine.roots().unwrap()[0].volume;
+    let root = machine.roots().unwrap()[0].volume.clone();
     let options = Options::default();
     if stage == "convert" {
-        convert::convert(&machine, root, &options, None).unwrap();
+        convert::convert(&machine, &root, &options, None).unwrap();
     } else {
-        let guest = Guest::open(&machine, root).unwrap();
+        let guest = Guest::open(&machine, &root).unwrap();
         let facts = guest::inspect(&machine, &guest).unwrap();
         if stage == "plan" {
             convert::plan(&guest, &facts, &options).unwrap();

@@ -15,6 +15,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+#[path = "xfs_seal.rs"]
+mod xfs_seal;
+
 /// Blueprints and what is imported as one: every problem is in the text, and what is understood
 /// survives being written.
 pub fn blueprint(data: &[u8]) {
@@ -187,6 +190,164 @@ pub fn vhdx(data: &[u8]) {
     read_image_beside(&beside, &file, image::Format::Vhdx);
 }
 
+/// Volume groups: a metadata text up to its first NUL, and what lies in the extents behind, which
+/// is [sparse](disk). Label, header and checksums around them are made right, those of a thin
+/// pool's metadata as well.
+pub fn logical_volumes(data: &[u8]) {
+    let end = data.iter().position(|byte| *byte == 0);
+    let (text, extents) = data.split_at(end.unwrap_or(data.len()));
+    if text.len() > 64 << 10 {
+        return;
+    }
+    let extents = disk(extents.get(1..).unwrap_or_default()).unwrap_or_default();
+    let mut bytes = vec![0; 1 << 20];
+    let label = &mut bytes[512..1024];
+    label[..8].copy_from_slice(b"LABELONE");
+    label[8] = 1;
+    label[20] = 32;
+    label[24..32].copy_from_slice(b"LVM2 001");
+    label[32..64].fill(b'a');
+    label[74] = 16;
+    // One data area from 1 MiB on, one metadata area from 4 KiB.
+    label[105] = 16;
+    label[113..115].copy_from_slice(&[0xf0, 0x0f]);
+    let crc = lvm_checksum(&label[20..]);
+    label[16..20].copy_from_slice(&crc.to_le_bytes());
+    bytes[4608..4608 + text.len()].copy_from_slice(text);
+    let len = u64::try_from(text.len() + 1).expect("it is short");
+    let crc = lvm_checksum(&bytes[4608..4609 + text.len()]);
+    let header = &mut bytes[4096..4608];
+    header[4..20].copy_from_slice(b" LVM2 x[5A%r0N*>");
+    header[20] = 1;
+    header[25] = 16;
+    header[33..35].copy_from_slice(&[0xf0, 0x0f]);
+    header[41] = 2;
+    header[48..56].copy_from_slice(&len.to_le_bytes());
+    header[56..60].copy_from_slice(&crc.to_le_bytes());
+    let crc = lvm_checksum(&header[4..]);
+    header[..4].copy_from_slice(&crc.to_le_bytes());
+    bytes.extend(extents);
+    for sealed in [false, true] {
+        if sealed {
+            bytes[1 << 20..].chunks_exact_mut(4096).for_each(seal_thin);
+        }
+        let member = volume::lvm::Member {
+            name: "disk".to_owned(),
+            device: Arc::new(Memory::new(bytes.clone())),
+        };
+        let assembled = volume::lvm::assemble(&[member]).expect("memory can be read");
+        for group in &assembled.groups {
+            for volume in &group.volumes {
+                if let Ok(device) = &volume.device {
+                    assert_eq!(device.size(), volume.size);
+                    try_device(&**device);
+                }
+            }
+        }
+        for finding in &assembled.findings {
+            assert!(!finding.to_string().is_empty());
+        }
+    }
+}
+
+/// LVM2's checksum: a CRC-32 with another start and no inversion.
+fn lvm_checksum(bytes: &[u8]) -> u32 {
+    let mut crc = 0xf597_a6cf_u32;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
+        }
+    }
+    crc
+}
+
+/// Makes the checksum of a block right that may be one of a thin pool.
+fn seal_thin(block: &mut [u8]) {
+    // Superblocks of RAID have no checksum.
+    if block.starts_with(b"DmRd") {
+        return;
+    }
+    let salt = match (&block[4..8], &block[32..40]) {
+        (_, magic) if magic == 27_022_010_u64.to_le_bytes() => 160_774,
+        ([1 | 2, 0, 0, 0], _) => 121_107,
+        _ => 240_779,
+    };
+    let crc = !crc32c::crc32c(&block[4..]) ^ salt;
+    block[..4].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Reads, asks and writes here and there.
+fn try_device(device: &dyn block::BlockWrite) {
+    let size = device.size();
+    for at in [0, size / 3, size / 2, size.saturating_sub(1)] {
+        if at >= size {
+            continue;
+        }
+        if let Ok(extent) = device.extent_at(at) {
+            assert!(extent.range.contains(&at) && extent.range.end <= size);
+        }
+        let mut there = vec![0; usize::try_from((size - at).min(5000)).expect("it is short")];
+        if device.read_at(at, &mut there).is_ok() && device.write_at(at, &[0x5a]).is_ok() {
+            // A volume may lie over what describes it.
+            let _ = device.read_at(at, &mut there[..1]);
+        }
+    }
+}
+
+/// Members of a RAID: two, each half of a [sparse](disk) input. Their checksums are made right for
+/// a second try.
+pub fn raid_members(data: &[u8]) {
+    let Some(bytes) = disk(data) else {
+        return;
+    };
+    let (first, second) = bytes.split_at(bytes.len() / 8192 * 4096);
+    for sealed in [false, true] {
+        let mut members = Vec::new();
+        for half in [first, second] {
+            let mut half = half.to_vec();
+            if sealed {
+                seal_raid(&mut half);
+            }
+            let device: Arc<dyn block::BlockWrite> = Arc::new(Memory::new(half));
+            let found = volume::md::Superblock::read(&device).expect("memory can be read");
+            if let Ok(Some(superblock)) = found {
+                members.push(("disk".to_owned(), device, superblock));
+            }
+        }
+        for array in volume::md::assemble(&members) {
+            if let Ok(device) = &array.device {
+                try_device(&**device);
+            }
+            for finding in &array.findings {
+                assert!(!finding.to_string().is_empty());
+            }
+        }
+    }
+}
+
+/// Makes the checksums of superblocks right where they usually are.
+fn seal_raid(bytes: &mut [u8]) {
+    let end = bytes.len().saturating_sub(8192) & !0xfff;
+    for at in [0, 4096, end] {
+        let Some(superblock) = bytes.get_mut(at..at + 4096) else {
+            continue;
+        };
+        let roles = u32::from_le_bytes([220, 221, 222, 223].map(|at| superblock[at]));
+        let len = 256 + 2 * usize::try_from(roles).unwrap_or(0).min(1920);
+        superblock[216..220].fill(0);
+        let sum = superblock[..len].chunks(4).fold(0_u64, |sum, word| {
+            let mut whole = [0; 4];
+            whole[..word.len()].copy_from_slice(word);
+            sum + u64::from(u32::from_le_bytes(whole))
+        });
+        let sum = u32::try_from(sum & 0xffff_ffff)
+            .unwrap_or(0)
+            .wrapping_add(u32::try_from(sum >> 32).unwrap_or(0));
+        superblock[216..220].copy_from_slice(&sum.to_le_bytes());
+    }
+}
+
 /// Partition tables on a [sparse](disk) disk.
 pub fn partitions(data: &[u8]) {
     let Some(bytes) = disk(data) else {
@@ -223,6 +384,31 @@ pub fn ext4_file_system(data: &[u8]) {
     }
     if let Ok(mut again) = ext4::Ext4::open(device) {
         walk(&mut again);
+    }
+}
+
+/// XFS on a [sparse](disk) device: recover, walk, check, edit, check again; as it is, and with right
+/// sums in what the input holds, since few damaged structures get past wrong ones.
+pub fn xfs_file_system(data: &[u8]) {
+    let Some(bytes) = disk(data) else {
+        return;
+    };
+    let mut sealed = bytes.clone();
+    let sectors = data.get(2..).unwrap_or_default().chunks_exact(514);
+    let sectors = sectors.map(|record| usize::from(u16::from_le_bytes([record[0], record[1]])));
+    let touched = sectors.map(|sector| sector * 512);
+    xfs_seal::seal(&mut sealed, touched.clone());
+    xfs_seal::seal_log(&mut sealed, touched);
+    for bytes in [bytes, sealed] {
+        let device = Arc::new(Memory::new(bytes));
+        // As above.
+        let _ = xfs::probe(&*device);
+        if let Ok(mut xfs) = xfs::Xfs::open(device.clone()) {
+            use_file_system(&mut xfs, true);
+        }
+        if let Ok(mut again) = xfs::Xfs::open(device) {
+            walk(&mut again);
+        }
     }
 }
 
@@ -429,7 +615,8 @@ pub fn network_files(data: &[u8]) {
     }
 }
 
-/// All rules over a guest of these files: `\n== PATH\n` begins one. What was planned can be applied.
+/// All rules over a guest of these files: `\n== PATH\n` begins one. What was applied is there then;
+/// where a file is in the way of a directory, it cannot be.
 pub fn guest_files(data: &[u8]) {
     let mut system = fs::MemoryFs::new("root-uuid", None);
     for (path, content) in sections(data) {
@@ -449,9 +636,9 @@ pub fn guest_files(data: &[u8]) {
     facts.os = guest::Os::of(&guest).ok().flatten().unwrap_or_default();
     let options = convert::Options::default();
     if let Ok(plan) = convert::plan(&guest, &facts, &options) {
-        plan.apply(&mut guest, Time::default())
-            .expect("what was planned can be done");
-        plan.verify(&guest).expect("and is there then");
+        if plan.apply(&mut guest, Time::default()).is_ok() {
+            plan.verify(&guest).expect("what was done is there");
+        }
     }
     let _ = convert::readiness(&guest, &facts);
 }
@@ -472,6 +659,142 @@ fn put(system: &mut fs::MemoryFs, path: &str, content: &[u8]) -> Option<()> {
     let name = name.as_bytes();
     let node = system.create(dir, name, NewNode::root(0o644)).ok()?;
     system.replace(node, content).ok()
+}
+
+/// What the rules make of one file of network configuration: the first byte says which file it is,
+/// the second of which release the guest is, the rest is what it holds. What was converted once is
+/// right.
+pub fn network_conversion(data: &[u8]) {
+    const FILES: [&str; 12] = [
+        "/etc/sysconfig/network-scripts/ifcfg-eth0",
+        "/etc/sysconfig/network-scripts/ifcfg-eth0:1",
+        "/etc/sysconfig/network",
+        "/etc/NetworkManager/system-connections/lan.nmconnection",
+        "/etc/NetworkManager/conf.d/00-server.conf",
+        "/etc/systemd/network/10-lan.link",
+        "/etc/systemd/network/10-lan.network",
+        "/etc/udev/rules.d/70-persistent-net.rules",
+        "/etc/network/interfaces",
+        "/etc/sysconfig/network/ifcfg-eth0",
+        "/etc/yum.repos.d/a.repo",
+        "/etc/selinux/config",
+    ];
+    const RELEASES: [&str; 6] = ["6.10", "7.9", "8.9", "9.4", "10.0", "x"];
+    let [file, release, content @ ..] = data else {
+        return;
+    };
+    let mut root = fs::MemoryFs::new("1-2", None);
+    let file = FILES[usize::from(*file) % FILES.len()];
+    let files = [
+        (file, content),
+        ("/usr/lib/systemd/network/99-default.link", b""),
+        ("/usr/sbin/NetworkManager", b""),
+    ];
+    for (path, content) in files {
+        put(&mut root, path, content).expect("nothing is in their way");
+    }
+    let mut guest = guest::Guest::of(Box::new(root));
+    let facts = |guest: &guest::Guest| {
+        let boot = guest::Boot::default();
+        guest::Facts {
+            os: guest::Os {
+                family: guest::Family::Rhel,
+                version: Some(RELEASES[usize::from(*release) % RELEASES.len()].to_owned()),
+                ..guest::Os::default()
+            },
+            network: guest::network::inspect(guest).expect("memory can be read"),
+            selinux: guest::selinux::inspect(guest, &boot).expect("memory can be read"),
+            boot,
+            ..guest::Facts::default()
+        }
+    };
+    let options = convert::Options::default();
+    let plan = convert::plan(&guest, &facts(&guest), &options).expect("there is a plan");
+    plan.apply(&mut guest, Time::default()).expect("it fits");
+    plan.verify(&guest).expect("it was done");
+    let again = convert::plan(&guest, &facts(&guest), &options).expect("there is a plan");
+    assert!(again.is_empty(), "{}", again.render(true));
+}
+
+/// The files in which an SELinux policy has its labels.
+pub fn file_contexts(data: &[u8]) {
+    use guest::selinux::FileContexts;
+    let mut contexts = FileContexts::default();
+    contexts.add(data);
+    let paths = [
+        "/",
+        "/etc/fstab",
+        "/etc/a.d/b.conf",
+        "/usr/lib64/libc.so.6",
+        "/var/lib/x y",
+    ];
+    for substitutions in [&b""[..], data] {
+        contexts.substitute(substitutions, substitutions);
+        for path in paths {
+            for kind in [Kind::File, Kind::Dir, Kind::Symlink] {
+                let _ = contexts.label(path, kind);
+            }
+        }
+    }
+}
+
+/// rpm's list in Berkeley DB.
+pub fn rpm_bdb(data: &[u8]) {
+    rpm_list(data, None);
+}
+
+/// rpm's list in ndb. Few mutations would come past the checksums, so they are made right for a
+/// second try.
+pub fn rpm_ndb(data: &[u8]) {
+    rpm_list(data, None);
+    let mut list = data.to_vec();
+    let mut at = 0;
+    while let Some(start) = find(&list[at..], b"BlbS").map(|found| at + found) {
+        let Some(end) = find(&list[start..], b"BlbE").map(|found| start + found) else {
+            break;
+        };
+        at = end;
+        if let Some(tail) = end.checked_sub(8).filter(|tail| *tail >= start) {
+            let (mut low, mut high) = (1_u32, 0);
+            for byte in &list[start..tail] {
+                low = (low + u32::from(*byte)) % 65521;
+                high = (high + low) % 65521;
+            }
+            list[tail..tail + 4].copy_from_slice(&((high << 16) | low).to_le_bytes());
+        }
+    }
+    rpm_list(&list, None);
+}
+
+/// rpm's list in SQLite: four bytes say how long the file is, what follows it is the log.
+pub fn rpm_sqlite(data: &[u8]) {
+    let Some((len, data)) = data.split_first_chunk() else {
+        return;
+    };
+    let len = usize::try_from(u32::from_le_bytes(*len)).unwrap_or_default();
+    let (file, log) = data.split_at(len.min(data.len()));
+    rpm_list(file, Some(log));
+    rpm_list(file, None);
+}
+
+fn rpm_list(file: &[u8], log: Option<&[u8]>) {
+    let (file, log) = (
+        Memory::new(file.to_vec()),
+        log.map(|log| Memory::new(log.to_vec())),
+    );
+    let log: Option<&dyn BlockRead> = match &log {
+        Some(log) => Some(log),
+        None => None,
+    };
+    for package in rpmdb::read(&file, log).unwrap_or_default().packages {
+        assert!(package.to_string().starts_with(&package.name));
+    }
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes
+        .windows(wanted.len())
+        .position(|window| window == wanted)
 }
 
 /// Plans as JSON.

@@ -58,20 +58,28 @@ targets! {
     boot_files
     ext4_file_system
     fat_file_system
+    file_contexts
     guest_files
     initramfs_image
     kernel_modules
+    logical_volumes
     manifest
     mount_tables
+    network_conversion
     network_files
     ova
     ovf
     partitions
     plan
     qcow2
+    raid_members
+    rpm_bdb
+    rpm_ndb
+    rpm_sqlite
     vhd
     vhdx
     vmdk
+    xfs_file_system
 }
 
 /// A seed that is refused at the door would test nothing behind it.
@@ -92,6 +100,11 @@ fn seeds_are_understood() {
             few,
             "FAT32 with few clusters is only read"
         );
+    }
+    for seed in seeds("xfs_file_system") {
+        let mut xfs = xfs::Xfs::open(device(&seed)).unwrap();
+        assert_eq!(xfs.check().unwrap(), []);
+        xfs.edit().unwrap();
     }
     let tables = seeds("partitions").into_iter();
     let readable = tables.filter(|seed| volume::scan(&*device(seed)).is_ok());
@@ -164,6 +177,33 @@ fn seeds_are_understood() {
             images.len()
         });
         assert!(found.eq(disks), "{target}");
+    }
+}
+
+/// As above.
+#[test]
+fn rpm_seeds_are_understood() {
+    for (target, packages) in [
+        ("rpm_bdb", [2, 2, 2]),
+        ("rpm_ndb", [2, 2, 0]),
+        ("rpm_sqlite", [2, 3, 0]),
+    ] {
+        let found = seeds(target).into_iter().map(|seed| {
+            let (file, log) = match target {
+                "rpm_sqlite" => {
+                    let len =
+                        usize::try_from(u32::from_le_bytes(*seed.first_chunk().unwrap())).unwrap();
+                    let (file, log) = seed[4..].split_at(len);
+                    (file.to_vec(), log.to_vec())
+                }
+                _ => (seed, Vec::new()),
+            };
+            let list = rpmdb::read(&Memory::new(file), Some(&Memory::new(log))).unwrap();
+            assert_eq!(list.damaged, [""; 0]);
+            list.packages.len()
+        });
+        let wanted = packages.into_iter().filter(|number| *number > 0);
+        assert!(found.eq(wanted), "{target}");
     }
 }
 

@@ -104,7 +104,7 @@ impl Opened {
             .roots()
             .context("cannot look for an operating system")?;
         match roots.as_slice() {
-            [root] => Ok(root.volume),
+            [root] => Ok(root.volume.clone()),
             [] => Err(Unconvertible(format!(
                 "no operating system that rehost knows was found. What is there:\n{}",
                 self.volumes_text()
@@ -114,7 +114,7 @@ impl Opened {
                 let mut text = "several operating systems were found; choose one:".to_owned();
                 for root in several {
                     let name = root.os.as_ref().map_or("unknown", |os| &os.pretty_name);
-                    let _ = write!(text, "\n  --root {}  {name}", argument(root.volume));
+                    let _ = write!(text, "\n  --root {}  {name}", argument(&root.volume));
                 }
                 Err(Unconvertible(text).into())
             }
@@ -122,10 +122,11 @@ impl Opened {
     }
 
     fn named(&self, wanted: &str) -> Result<VolumeId> {
-        let matches = |volume: &&Volume| argument(volume.id) == wanted || is_called(volume, wanted);
+        let matches =
+            |volume: &&Volume| argument(&volume.id) == wanted || is_called(volume, wanted);
         let found: Vec<_> = self.machine.volumes().iter().filter(matches).collect();
         match found.as_slice() {
-            [volume] => Ok(volume.id),
+            [volume] => Ok(volume.id.clone()),
             [] => bail!(
                 "no volume is {wanted}. What is there:\n{}",
                 self.volumes_text()
@@ -143,8 +144,18 @@ impl Opened {
             let _ = writeln!(
                 text,
                 "  {:<6} {}",
-                argument(volume.id),
+                argument(&volume.id),
                 content(&volume.content)
+            );
+        }
+        for finding in self.machine.findings() {
+            let _ = writeln!(text, "  {finding}");
+        }
+        let is_encrypted = |volume: &Volume| matches!(volume.content, Content::Luks { .. });
+        if self.machine.volumes().iter().any(is_encrypted) {
+            text.push_str(
+                "  Encrypted volumes are not unlocked: decrypt them on the source (cryptsetup \
+                 reencrypt --decrypt), or move what they hold to plain volumes\n",
             );
         }
         text
@@ -152,10 +163,15 @@ impl Opened {
 }
 
 /// A volume as `--root` takes it.
-pub(crate) fn argument(id: VolumeId) -> String {
-    match id.partition {
-        Some(partition) => format!("{}:{partition}", id.disk + 1),
-        None => format!("{}", id.disk + 1),
+pub(crate) fn argument(id: &VolumeId) -> String {
+    let whole = match id {
+        VolumeId::Disk { disk, .. } => (disk + 1).to_string(),
+        VolumeId::Array { array, .. } => array.clone(),
+        VolumeId::Logical { .. } => return id.to_string(),
+    };
+    match id.partition_number() {
+        Some(partition) => format!("{whole}:{partition}"),
+        None => whole,
     }
 }
 
@@ -223,7 +239,6 @@ pub(crate) fn content(content: &Content) -> String {
 
 /// Whether `wanted` names the volume by device, UUID or label.
 fn is_called(volume: &Volume, wanted: &str) -> bool {
-    let device = wanted.strip_prefix("/dev/").unwrap_or(wanted);
     if let Content::FileSystem(info) = &volume.content {
         if wanted
             .strip_prefix("UUID=")
@@ -238,16 +253,7 @@ fn is_called(volume: &Volume, wanted: &str) -> bool {
             return true;
         }
     }
-    let Some(letter) = u8::try_from(volume.id.disk).ok().filter(|disk| *disk < 26) else {
-        return false;
-    };
-    let letter = char::from(b'a' + letter);
-    let number = volume
-        .id
-        .partition
-        .map(|number| number.to_string())
-        .unwrap_or_default();
-    ["sd", "vd", "xvd", "hd"]
-        .iter()
-        .any(|prefix| device == format!("{prefix}{letter}{number}"))
+    let names = volume.device_names.iter();
+    let mut names = names.flat_map(|name| [Some(name.as_str()), name.strip_prefix("/dev/")]);
+    names.any(|name| name == Some(wanted))
 }

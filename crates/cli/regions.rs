@@ -139,11 +139,7 @@ pub(crate) fn partitions(painter: &mut Painter, index: usize, disk: &Disk, guest
         .collect();
     partitions.sort_by_key(|it| it.start);
     for partition in partitions {
-        let id = VolumeId {
-            disk: index,
-            partition: Some(partition.number),
-        };
-        let id = id.to_string();
+        let id = VolumeId::partition(index, partition.number).to_string();
         let volume = guest.and_then(|guest| guest.volumes.iter().find(|it| it.name == id));
         let mut name = partition.number.to_string();
         for word in volume

@@ -47,6 +47,7 @@ fn boot_disk(facts: &Facts) -> usize {
     let efi = facts.firmware.has_uefi().then_some("/boot/efi");
     let places = efi.into_iter().chain(["/boot"]);
     let volumes = places.filter_map(|path| facts.mounted_at(&GuestPath::from(path)));
-    let mut disks = volumes.map(|volume| volume.id.disk);
-    disks.next().unwrap_or(facts.root.disk)
+    let volumes = volumes.chain(facts.volume(&facts.root));
+    let mut disks = volumes.filter_map(|volume| volume.disks.first());
+    disks.next().copied().unwrap_or(0)
 }

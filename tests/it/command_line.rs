@@ -77,7 +77,23 @@ fn a_damaged_or_foreign_image_is_status_4_and_named() {
 fn json_is_json_and_nothing_else() {
     let dir = temp();
     let image = phony(&["debian12"]);
-    assert!(rehost!["inspect", "--json", &image].json().is_object());
+    let readiness = &rehost!["inspect", "--json", &image].json()["readiness"];
+    let verdict = |at: usize| {
+        let one = &readiness[at];
+        (one["generation"].clone(), one["verdict"].clone())
+    };
+    let expected = [
+        ("nitro", "after-conversion"),
+        ("xen", "after-conversion"),
+        ("arm64", "not-possible"),
+    ];
+    for (at, (generation, wanted)) in expected.into_iter().enumerate() {
+        assert_eq!(
+            verdict(at),
+            (generation.into(), wanted.into()),
+            "{readiness}"
+        );
+    }
     let plan = rehost!["plan", "--json", &image].json();
     assert_eq!(plan["format"], 1);
     let lines = rehost!["ls", "--json", &image, "/etc"].json();

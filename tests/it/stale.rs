@@ -19,13 +19,13 @@ fn machine(path: &Path) -> (Machine, VolumeId) {
         device: image.device(),
     };
     let machine = Machine::open(vec![disk]).unwrap();
-    let root = machine.roots().unwrap()[0].volume;
+    let root = machine.roots().unwrap()[0].volume.clone();
     (machine, root)
 }
 
 fn plan_for(path: &Path) -> Plan {
     let (machine, root) = machine(path);
-    let guest = Guest::open(&machine, root).unwrap();
+    let guest = Guest::open(&machine, &root).unwrap();
     let facts = guest::inspect(&machine, &guest).unwrap();
     let plan = plan(&guest, &facts, &Options::default()).unwrap();
     drop(guest);
@@ -70,7 +70,7 @@ fn a_stale_plan_touches_nothing() {
 
         let (machine, root) = machine(&target);
         let overlay = machine.disks()[0].overlay.clone();
-        let mut guest = Guest::open(&machine, root).unwrap();
+        let mut guest = Guest::open(&machine, &root).unwrap();
         let before = overlay.dirty_extents();
         match plan.apply(&mut guest, fs::Time::default()) {
             Err(Error::Stale(stale)) => assert_eq!(stale.path, path),

@@ -104,7 +104,7 @@ fn open(image: &str, disks: &[String], args: &SourceArgs, terminal: &Terminal) -
     images.extend_from_slice(disks);
     let opened = machine::open(&images, args, Purpose::Look, terminal)?;
     let root = opened.root(args.root.as_deref())?;
-    Guest::open(&opened.machine, root).context("cannot open the guest")
+    Guest::open(&opened.machine, &root).context("cannot open the guest")
 }
 
 fn line(guest: &Guest, path: &GuestPath, meta: &Meta) -> Result<Line> {

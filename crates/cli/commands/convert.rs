@@ -407,7 +407,7 @@ fn convert_guest(
     now: Option<Time>,
 ) -> Result<Conversion> {
     let root = opened.root(root)?;
-    let mut conversion = ::convert::convert(&opened.machine, root, &job.options, now)?;
+    let mut conversion = ::convert::convert(&opened.machine, &root, &job.options, now)?;
     let firmware = conversion.facts.firmware;
     let blueprint = job.blueprint.as_ref();
     let mode = blueprint.map_or(BootMode::Auto, |blueprint| blueprint.boot.mode);

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 pub(super) fn run(args: &InspectArgs, terminal: &Terminal) -> Result<ExitCode> {
     let opened = machine::open(&args.images, &args.source, Purpose::Look, terminal)?;
     let root = opened.root(args.source.root.as_deref())?;
-    let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
+    let guest = Guest::open(&opened.machine, &root).context("cannot open the guest")?;
     let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;
     let readiness = ::convert::readiness(&guest, &facts);
     if args.json {
@@ -85,7 +85,7 @@ fn text(facts: &Facts, terminal: &Terminal) -> String {
     for (at, volume) in facts.volumes.iter().enumerate() {
         let mut value = format!(
             "{:<6} {:>9}  {}",
-            machine::argument(volume.id),
+            machine::argument(&volume.id),
             size::text(volume.size),
             machine::content(&volume.content)
         );
@@ -128,6 +128,10 @@ fn text(facts: &Facts, terminal: &Terminal) -> String {
         .filter(|i| i.kind != InterfaceKind::Loopback);
     for interface in shown {
         line("network", &interface_text(interface));
+    }
+    if let Some(selinux) = &facts.selinux {
+        let mode = format!("{:?}", selinux.mode).to_lowercase();
+        line("SELinux", &format!("{mode}, policy {}", selinux.policy));
     }
     if let Some(cloud_init) = &facts.cloud_init {
         let state = if cloud_init.disabled_by.is_empty() {

@@ -27,7 +27,7 @@ pub(super) fn run(args: &PlanArgs, terminal: &Terminal) -> Result<ExitCode> {
     }
     let opened = machine::open(&images, &args.source, Purpose::Look, terminal)?;
     let root = opened.root(args.source.root.as_deref())?;
-    let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
+    let guest = Guest::open(&opened.machine, &root).context("cannot open the guest")?;
     let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;
     let plan = ::convert::plan(&guest, &facts, &options)?;
     if args.json {

@@ -24,7 +24,7 @@ pub struct Conversion {
 /// What any of these steps meets; the machine's overlays are to be thrown away then.
 pub fn convert(
     machine: &Machine,
-    root: VolumeId,
+    root: &VolumeId,
     options: &Options,
     now: Option<Time>,
 ) -> Result<Conversion, Error> {

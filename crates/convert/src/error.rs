@@ -78,6 +78,19 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// What it says and what is behind it, in a line.
+    pub(crate) fn in_a_line(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        text
+    }
+}
+
 /// What differs from the plan.
 #[derive(Debug, Error)]
 #[error("the plan is stale: {path} was {expected}, now there is {found}; nothing was written")]

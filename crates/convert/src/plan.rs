@@ -66,7 +66,7 @@ pub fn plan(guest: &Guest, facts: &Facts, options: &Options) -> Result<Plan, Err
         guest: PlannedGuest {
             os: facts.os.pretty_name.clone(),
             hostname: facts.hostname.clone(),
-            root: facts.root,
+            root: facts.root.clone(),
         },
         options: options.clone(),
         changes: originals::keep(guest, &labels, changes)?,

@@ -70,7 +70,7 @@ fn judge(guest: &Guest, facts: &Facts, generation: Generation) -> Readiness {
     let plan = match plan(guest, facts, &options) {
         Ok(plan) => plan,
         Err(error) => {
-            readiness.reasons = vec![reason(error)];
+            readiness.reasons = vec![reason(&error)];
             return readiness;
         }
     };
@@ -135,16 +135,12 @@ fn has_64_bit_kernel(facts: &Facts) -> bool {
     })
 }
 
-/// An error and what is behind it, in a line. Which rule failed matters to who skips it alone.
-fn reason(error: Error) -> String {
-    let error = match error {
-        Error::Rule { source, .. } => *source,
-        other => other,
-    };
-    let first = Some(&error as &dyn std::error::Error);
-    let chain = std::iter::successors(first, |error| error.source());
-    let texts: Vec<String> = chain.map(ToString::to_string).collect();
-    texts.join(": ")
+/// Why nothing can be planned. Which rule failed matters to who skips it alone.
+fn reason(error: &Error) -> String {
+    match error {
+        Error::Rule { source, .. } => source.in_a_line(),
+        other => other.in_a_line(),
+    }
 }
 
 #[cfg(test)]

@@ -48,12 +48,9 @@ fn guest_with(fstab: &str) -> Guest {
 }
 
 fn facts() -> Facts {
-    let id = VolumeId {
-        disk: 0,
-        partition: Some(1),
-    };
+    let id = VolumeId::partition(0, 1);
     let root = VolumeFact {
-        id,
+        id: id.clone(),
         content: VolumeContent::Unknown,
         uuid: Some("f0ae".to_owned()),
         mounted_at: Some(GuestPath::root()),

@@ -13,6 +13,8 @@ pub enum FsKind {
     Ext3,
     /// Fourth extended file system.
     Ext4,
+    /// XFS, version 4 or 5.
+    Xfs,
     /// FAT with 12, 16 or 32-bit clusters.
     Vfat,
     /// In memory, in tests.
@@ -26,6 +28,7 @@ impl FsKind {
             Self::Ext2 => "ext2",
             Self::Ext3 => "ext3",
             Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
             Self::Vfat => "vfat",
             Self::Memory => "memory",
         }

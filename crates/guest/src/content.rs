@@ -69,7 +69,7 @@ pub enum Content {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum OtherFormat {
-    /// XFS.
+    /// XFS with features that its driver does not open.
     Xfs,
     /// Btrfs.
     Btrfs,
@@ -91,6 +91,10 @@ pub enum OtherFormat {
     BitLocker,
     /// A cached or caching device.
     Bcache,
+    /// A member of a RAID of firmware, as SNIA's DDF defines it.
+    DdfRaid,
+    /// A member of a RAID of Intel's firmware.
+    IntelRaid,
 }
 
 impl OtherFormat {
@@ -108,6 +112,8 @@ impl OtherFormat {
             Self::Iso9660 => "iso9660",
             Self::BitLocker => "BitLocker",
             Self::Bcache => "bcache",
+            Self::DdfRaid => "ddf_raid_member",
+            Self::IntelRaid => "isw_raid_member",
         }
     }
 }
@@ -158,9 +164,13 @@ impl Content {
     pub fn is_file_system(&self) -> bool {
         match self {
             Self::FileSystem(_) => true,
-            Self::Other { format, .. } => {
-                !matches!(format, OtherFormat::BitLocker | OtherFormat::Bcache)
-            }
+            Self::Other { format, .. } => !matches!(
+                format,
+                OtherFormat::BitLocker
+                    | OtherFormat::Bcache
+                    | OtherFormat::DdfRaid
+                    | OtherFormat::IntelRaid
+            ),
             _ => false,
         }
     }

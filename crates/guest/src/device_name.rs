@@ -107,14 +107,26 @@ impl DeviceName {
             Self::Label(label) => exact(&volume.label, label),
             Self::PartLabel(label) => exact(&volume.partlabel, label),
             Self::Kernel { disk, partition } => {
-                volume.id.disk == *disk && volume.id.partition == *partition
+                volume.id
+                    == VolumeId::Disk {
+                        disk: *disk,
+                        partition: *partition,
+                    }
             }
             Self::Hardware { partition } => {
-                volumes.iter().all(|other| other.id.disk == 0) && volume.id.partition == *partition
+                let mut disks = volumes.iter().filter_map(|other| other.id.disk());
+                disks.all(|disk| disk == 0)
+                    && volume.id
+                        == VolumeId::Disk {
+                            disk: 0,
+                            partition: *partition,
+                        }
             }
-            Self::Assembled(_) | Self::Other(_) => false,
+            Self::Assembled(name) | Self::Other(name) => {
+                volume.id.disk().is_none() && volume.device_names.contains(name)
+            }
         };
-        volumes.iter().find(fits).map(|volume| volume.id)
+        volumes.iter().find(fits).map(|volume| volume.id.clone())
     }
 
     /// Whether the name may not hold on other hardware: anything but a name by content.
@@ -125,15 +137,70 @@ impl DeviceName {
 
 /// The names that Linux may have given a volume where it lived, by the drivers that a virtual
 /// machine's disk may have had.
-pub(crate) fn kernel_names(id: VolumeId) -> Vec<String> {
-    let letters = disk_letters(id.disk);
-    let number = id.partition.map(|n| n.to_string()).unwrap_or_default();
+pub(crate) fn kernel_names(disk: usize, partition: Option<u32>) -> Vec<String> {
+    let letters = disk_letters(disk);
+    let number = partition.map(|n| n.to_string()).unwrap_or_default();
     let mut names: Vec<String> = ["sd", "vd", "xvd", "hd"]
         .iter()
         .map(|driver| format!("/dev/{driver}{letters}{number}"))
         .collect();
-    let part = id.partition.map(|n| format!("p{n}")).unwrap_or_default();
-    names.push(format!("/dev/nvme{}n1{part}", id.disk));
+    let part = partition.map(|n| format!("p{n}")).unwrap_or_default();
+    names.push(format!("/dev/nvme{disk}n1{part}"));
+    names
+}
+
+/// The names of a logical volume: device-mapper's own, LVM2's link to it, and udev's.
+pub(crate) fn logical_names(
+    group: &str,
+    name: &str,
+    group_id: volume::lvm::Uuid,
+    id: volume::lvm::Uuid,
+) -> Vec<String> {
+    // `dm_build_dm_name`: hyphens are doubled, so that one alone stands between.
+    let [escaped_group, escaped] = [group, name].map(|name| name.replace('-', "--"));
+    let mapped = format!("{escaped_group}-{escaped}");
+    vec![
+        format!("/dev/mapper/{mapped}"),
+        format!("/dev/{group}/{name}"),
+        format!("/dev/disk/by-id/dm-name-{mapped}"),
+        format!(
+            "/dev/disk/by-id/dm-uuid-LVM-{}{}",
+            group_id.plain(),
+            id.plain()
+        ),
+    ]
+}
+
+/// The names of an array, or of a partition of it; `name` is the one of its identifier.
+pub(crate) fn array_names(
+    name: &str,
+    array: &volume::md::Array,
+    partition: Option<u32>,
+) -> Vec<String> {
+    let part = |name: &str, always: bool| {
+        // udev puts a letter between two numbers.
+        let digit = name.ends_with(|last: char| last.is_ascii_digit());
+        match partition {
+            Some(number) if digit || always => format!("{name}p{number}"),
+            Some(number) => format!("{name}{number}"),
+            None => name.to_owned(),
+        }
+    };
+    let mut names = vec![part(&format!("/dev/{name}"), false)];
+    if !name.starts_with("md/") {
+        let number = name.trim_start_matches("md");
+        names.push(part(&format!("/dev/md/{number}"), true));
+    }
+    let part = partition.map(|n| format!("-part{n}")).unwrap_or_default();
+    if let Some(name) = &array.name {
+        names.push(format!("/dev/disk/by-id/md-name-{name}{part}"));
+    }
+    let id = array.id.simple().to_string();
+    let groups: Vec<&str> = (0..4).filter_map(|at| id.get(at * 8..at * 8 + 8)).collect();
+    names.push(format!(
+        "/dev/disk/by-id/md-uuid-{}{part}",
+        groups.join(":")
+    ));
     names
 }
 
@@ -291,7 +358,7 @@ mod tests {
     #[test]
     fn names_lead_to_volumes() {
         let volume = |disk, partition, uuid: &str| VolumeFact {
-            id: VolumeId { disk, partition },
+            id: VolumeId::Disk { disk, partition },
             uuid: Some(uuid.to_owned()),
             label: Some("Data".to_owned()),
             partlabel: Some(String::new()),
@@ -301,7 +368,7 @@ mod tests {
         let resolve = |name: &str, volumes: &[VolumeFact]| {
             DeviceName::parse(name)
                 .resolve(volumes)
-                .map(|id| (id.disk, id.partition))
+                .map(|id| (id.disk().unwrap(), id.partition_number()))
         };
         assert_eq!(resolve("UUID=AB12-CD34", &one), Some((0, Some(1))));
         assert_eq!(resolve("LABEL=Data", &one), Some((0, Some(1))));
@@ -318,15 +385,11 @@ mod tests {
 
     #[test]
     fn a_volume_has_the_names_that_are_resolved_to_it() {
-        let id = VolumeId {
-            disk: 27,
-            partition: Some(3),
-        };
-        for name in kernel_names(id) {
+        for name in kernel_names(27, Some(3)) {
             let DeviceName::Kernel { disk, partition } = DeviceName::parse(&name) else {
                 panic!("{name}");
             };
-            assert_eq!(VolumeId { disk, partition }, id);
+            assert_eq!((disk, partition), (27, Some(3)));
         }
     }
 }

@@ -44,8 +44,8 @@ pub struct Facts {
 
 impl Facts {
     /// The volume of this identifier.
-    pub fn volume(&self, id: VolumeId) -> Option<&VolumeFact> {
-        self.volumes.iter().find(|volume| volume.id == id)
+    pub fn volume(&self, id: &VolumeId) -> Option<&VolumeFact> {
+        self.volumes.iter().find(|volume| volume.id == *id)
     }
 
     /// The volume mounted at this path.
@@ -61,11 +61,14 @@ impl Facts {
     }
 }
 
-/// One volume: a partition, or a whole disk without a partition table.
+/// One volume: a partition, a whole disk without a partition table, an array, a logical volume.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct VolumeFact {
     /// Which one.
     pub id: VolumeId,
+    /// The disks that it lies on, by their indices from 0, ascending.
+    #[serde(default)]
+    pub disks: Vec<usize>,
     /// Size in bytes.
     pub size: u64,
     /// The type that the partition table gives it: a GUID, or a byte as `0x83`.

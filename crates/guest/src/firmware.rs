@@ -27,24 +27,27 @@ pub(crate) fn inspect(machine: &Machine) -> Result<Option<Firmware>, Error> {
 /// if it has a boot loader, else the first that has one.
 ///
 /// # Errors
-/// [`Error::Disk`] if a first sector cannot be read.
-pub fn boot_disk(machine: &Machine, root: VolumeId) -> Result<usize, Error> {
+/// [`Error::Disk`] if a first sector cannot be read; [`Error::NoSuchVolume`].
+pub fn boot_disk(machine: &Machine, root: &VolumeId) -> Result<usize, Error> {
     let starts = |disk: &Disk| -> Result<bool, Error> {
         let mut partitions = disk.table.partitions.iter();
         Ok(partitions.any(|partition| partition.kind.is_esp()) || has_bios_loader(disk)?)
     };
     let disks = machine.disks();
-    if let Some(disk) = disks.get(root.disk)
-        && starts(disk)?
-    {
-        return Ok(root.disk);
+    let below = &machine.volume(root)?.disks;
+    for number in below {
+        if let Some(disk) = disks.get(*number)
+            && starts(disk)?
+        {
+            return Ok(*number);
+        }
     }
     for (number, disk) in disks.iter().enumerate() {
         if starts(disk)? {
             return Ok(number);
         }
     }
-    Ok(root.disk)
+    Ok(below.first().copied().unwrap_or(0))
 }
 
 /// Whether a PC BIOS finds something to start. Tools for partitions put code of their own into

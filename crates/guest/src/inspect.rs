@@ -3,7 +3,7 @@
 use crate::mount::{read_fstab, resolve_fstab};
 use crate::{
     Architecture, Content, Error, Facts, Firmware, Guest, GuestPath, Machine, Os, Packages,
-    VolumeFact, boot, cloud_init, firmware, kernels, network, packages, selinux, source_tools,
+    VolumeFact, boot, cloud_init, firmware, kernels, mdadm, network, packages, selinux, source_tools,
 };
 use std::collections::BTreeMap;
 
@@ -18,10 +18,12 @@ pub fn inspect(machine: &Machine, guest: &Guest) -> Result<Facts, Error> {
         let found = disk.table.findings.iter();
         findings.extend(found.map(|finding| format!("disk {}: {finding}", index + 1)));
     }
+    findings.extend(machine.findings().iter().cloned());
     let mut volumes = machine.volume_facts();
+    tolerate(mdadm::add_names(guest, &mut volumes), &mut findings)?;
     for mount in guest.mounts() {
         let mut volumes = volumes.iter_mut();
-        if let Some(volume) = volumes.find(|volume| Some(volume.id) == mount.volume) {
+        if let Some(volume) = volumes.find(|volume| Some(&volume.id) == mount.volume.as_ref()) {
             volume.mounted_at = Some(mount.at.clone());
             // The journal may have held a newer label.
             volume.content = Content::FileSystem(mount.info.clone());
@@ -62,7 +64,7 @@ pub fn inspect(machine: &Machine, guest: &Guest) -> Result<Facts, Error> {
         selinux: tolerate(selinux::inspect(guest, &boot), &mut findings)?,
         boot,
         source_tools: tolerate(source_tools::inspect(guest), &mut findings)?,
-        root: guest.root_volume(),
+        root: guest.root_volume().clone(),
         os,
         firmware,
         volumes,
@@ -98,6 +100,14 @@ fn odd_volumes(volumes: &[VolumeFact]) -> Vec<String> {
             } => findings.push(format!(
                 "{} holds the memory of a machine that hibernated",
                 volume.id
+            )),
+            Content::Luks { version, uuid, .. } => findings.push(format!(
+                "{} is encrypted (LUKS{version}{}), and what is in it is not seen: rehost does not \
+                 unlock volumes. Decrypt it on the source (cryptsetup reencrypt --decrypt) or move \
+                 what it holds to a plain volume, and take the disks anew",
+                volume.id,
+                uuid.as_ref()
+                    .map_or_else(String::new, |uuid| format!(", {uuid}"))
             )),
             _ => {}
         }

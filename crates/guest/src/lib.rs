@@ -21,6 +21,7 @@
 //! Errors name the path in the guest, or the volume, that failed ([`Error`]); the driver's own
 //! reason is the source. Running guest code, and guests that are no Linux, are out of scope.
 
+mod assembly;
 pub mod assignment;
 pub mod boot;
 pub mod cloud_init;
@@ -37,6 +38,7 @@ pub mod ini;
 mod inspect;
 mod kernels;
 mod machine;
+mod mdadm;
 mod mount;
 pub mod network;
 mod os;

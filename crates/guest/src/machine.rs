@@ -1,12 +1,13 @@
 //! The disks of a machine and the volumes on them.
 
+use crate::assembly::Stacked;
 use crate::content::{self, chain};
 use crate::device_name::kernel_names;
 use crate::{Content, Error, Guest, Os, VolumeFact, VolumeId};
-use block::{BlockRead, Overlay, Window};
+use block::{BlockRead, BlockWrite, Overlay, Window};
 use fs::{FileSystem, FsKind, Kind};
 use std::sync::Arc;
-use volume::{Partition, PartitionKind, Table, TableKind};
+use volume::{Partition, PartitionKind, Table, TableKind, md};
 
 /// A disk as the caller found it.
 #[derive(Clone, Debug)]
@@ -20,8 +21,10 @@ pub struct SourceDisk {
 /// The disks of a machine, in its order, and the volumes on them.
 #[derive(Debug)]
 pub struct Machine {
-    disks: Vec<Disk>,
-    volumes: Vec<Volume>,
+    pub(crate) disks: Vec<Disk>,
+    pub(crate) volumes: Vec<Volume>,
+    pub(crate) stacked: Stacked,
+    pub(crate) findings: Vec<String>,
 }
 
 /// A disk and all that a conversion changes on it.
@@ -35,17 +38,21 @@ pub struct Disk {
     pub table: Table,
 }
 
-/// A volume: a partition, or a whole disk without a partition table.
+/// A volume: a partition, a whole disk without a partition table, an array, a logical volume.
 #[derive(Clone, Debug)]
 pub struct Volume {
     /// Which one.
     pub id: VolumeId,
-    /// Its entry in the partition table; none for the whole disk.
+    /// Its entry in the partition table of its disk or array; none for what is no partition.
     pub partition: Option<Partition>,
     /// What it holds.
     pub content: Content,
     /// Size in bytes.
     pub size: u64,
+    /// The disks that it lies on, by their indices, ascending.
+    pub disks: Vec<usize>,
+    /// The names that kernels may have given it where it lived.
+    pub device_names: Vec<String>,
 }
 
 /// A volume that looks like the root of a guest.
@@ -58,7 +65,8 @@ pub struct Root {
 }
 
 impl Machine {
-    /// Reads the partition tables and what the volumes hold.
+    /// Reads the partition tables and what the volumes hold, and puts RAID arrays and logical
+    /// volumes together.
     ///
     /// What cannot be read of a table or a volume is [`Content::Unreadable`] and no error.
     ///
@@ -68,10 +76,13 @@ impl Machine {
         let mut machine = Self {
             disks: Vec::with_capacity(disks.len()),
             volumes: Vec::new(),
+            stacked: Stacked::new(),
+            findings: Vec::new(),
         };
         for disk in disks {
             machine.add(disk)?;
         }
+        machine.assemble()?;
         Ok(machine)
     }
 
@@ -88,13 +99,12 @@ impl Machine {
             }
             Err(error) => {
                 self.volumes.push(Volume {
-                    id: VolumeId {
-                        disk: index,
-                        partition: None,
-                    },
+                    id: VolumeId::whole_disk(index),
                     partition: None,
                     content: Content::Unreadable(chain(&error)),
                     size: overlay.size(),
+                    disks: vec![index],
+                    device_names: kernel_names(index, None),
                 });
                 Table {
                     kind: TableKind::None,
@@ -106,7 +116,22 @@ impl Machine {
                 }
             }
         };
-        for partition in &table.partitions {
+        let whole_member = is_whole_member(&*overlay, &table).map_err(|error| Error::Disk {
+            name: source.name.clone(),
+            source: Box::new(error),
+        })?;
+        if whole_member {
+            self.volumes.push(Volume {
+                id: VolumeId::whole_disk(index),
+                partition: None,
+                content: content::probe(&*overlay),
+                size: overlay.size(),
+                disks: vec![index],
+                device_names: kernel_names(index, None),
+            });
+        }
+        let partitions = table.partitions.iter().filter(|_| !whole_member);
+        for partition in partitions {
             let content = if partition.kind.is_extended() {
                 Content::Extended
             } else {
@@ -116,14 +141,17 @@ impl Machine {
                 }
             };
             let whole = partition.kind == PartitionKind::Disk;
+            let number = (!whole).then_some(partition.number);
             self.volumes.push(Volume {
-                id: VolumeId {
+                id: VolumeId::Disk {
                     disk: index,
-                    partition: (!whole).then_some(partition.number),
+                    partition: number,
                 },
-                partition: (!whole).then(|| partition.clone()),
+                partition: number.map(|_| partition.clone()),
                 content,
                 size: partition.size,
+                disks: vec![index],
+                device_names: kernel_names(index, number),
             });
         }
         self.disks.push(Disk {
@@ -144,32 +172,46 @@ impl Machine {
         &self.volumes
     }
 
+    /// What is odd about arrays and volume groups, in sentences for the user.
+    pub fn findings(&self) -> &[String] {
+        &self.findings
+    }
+
     /// The volume of this identifier.
     ///
     /// # Errors
     /// [`Error::NoSuchVolume`].
-    pub fn volume(&self, id: VolumeId) -> Result<&Volume, Error> {
+    pub fn volume(&self, id: &VolumeId) -> Result<&Volume, Error> {
         let mut volumes = self.volumes.iter();
         volumes
-            .find(|volume| volume.id == id)
-            .ok_or(Error::NoSuchVolume { volume: id })
+            .find(|volume| volume.id == *id)
+            .ok_or_else(|| Error::NoSuchVolume { volume: id.clone() })
     }
 
-    /// The bytes of a volume; what is written there stays in the disk's overlay.
+    /// The bytes of a volume; what is written there stays in the overlays of its disks.
     ///
     /// # Errors
-    /// [`Error::NoSuchVolume`]; [`Error::Volume`] if it leaves the disk.
-    pub fn device(&self, id: VolumeId) -> Result<Window<Arc<Overlay>>, Error> {
+    /// [`Error::NoSuchVolume`]; [`Error::Volume`] if it leaves the disk, or could not be put
+    /// together.
+    pub fn device(&self, id: &VolumeId) -> Result<Arc<dyn BlockWrite>, Error> {
         let volume = self.volume(id)?;
-        let overlay = self.disks[id.disk].overlay.clone();
+        let failed = |source| Error::Volume {
+            volume: id.clone(),
+            source,
+        };
+        let Some(disk) = id.disk().and_then(|disk| self.disks.get(disk)) else {
+            let device = self.stacked.get(id).cloned();
+            return device.ok_or_else(|| failed(volume.content.describe().into()));
+        };
+        let overlay = disk.overlay.clone();
         let (start, size) = match &volume.partition {
             Some(partition) => (partition.start, partition.size),
             None => (0, overlay.size()),
         };
-        Window::new(overlay, start, size).map_err(|error| Error::Volume {
-            volume: id,
-            source: Box::new(error),
-        })
+        match Window::new(overlay, start, size) {
+            Ok(window) => Ok(Arc::new(window)),
+            Err(error) => Err(failed(Box::new(error))),
+        }
     }
 
     /// Opens the file system on a volume. A journal that was not played back is played back now,
@@ -178,19 +220,23 @@ impl Machine {
     /// # Errors
     /// [`Error::NotAFileSystem`] if there is none that a driver exists for; [`Error::Volume`] with
     /// what the driver says.
-    pub fn open_file_system(&self, id: VolumeId) -> Result<Box<dyn FileSystem>, Error> {
+    pub fn open_file_system(&self, id: &VolumeId) -> Result<Box<dyn FileSystem>, Error> {
         let volume = self.volume(id)?;
         let not_a_file_system = || Error::NotAFileSystem {
-            volume: id,
+            volume: id.clone(),
             content: volume.content.describe(),
         };
         let Content::FileSystem(info) = &volume.content else {
             return Err(not_a_file_system());
         };
-        let device = Arc::new(self.device(id)?);
+        let device = self.device(id)?;
         let opened: Result<Box<dyn FileSystem>, Box<dyn std::error::Error + Send + Sync>> =
             match info.kind {
                 FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4 => match ext4::Ext4::open(device) {
+                    Ok(file_system) => Ok(Box::new(file_system)),
+                    Err(error) => Err(error.into()),
+                },
+                FsKind::Xfs => match xfs::Xfs::open(device) {
                     Ok(file_system) => Ok(Box::new(file_system)),
                     Err(error) => Err(error.into()),
                 },
@@ -200,7 +246,10 @@ impl Machine {
                 },
                 _ => return Err(not_a_file_system()),
             };
-        opened.map_err(|source| Error::Volume { volume: id, source })
+        opened.map_err(|source| Error::Volume {
+            volume: id.clone(),
+            source,
+        })
     }
 
     /// The volumes that look like the root of a guest, in order.
@@ -215,15 +264,15 @@ impl Machine {
                 Content::FileSystem(info) if info.kind != FsKind::Vfat => {}
                 _ => continue,
             }
-            let root = self.open_file_system(volume.id).and_then(|file_system| {
-                let guest = Guest::on(volume.id, file_system);
+            let root = self.open_file_system(&volume.id).and_then(|file_system| {
+                let guest = Guest::on(volume.id.clone(), file_system);
                 let looks_so = looks_like_a_root(&guest)?;
                 let os = if looks_so { Os::of(&guest)? } else { None };
                 Ok(looks_so.then_some(os))
             });
             match root {
                 Ok(Some(os)) => roots.push(Root {
-                    volume: volume.id,
+                    volume: volume.id.clone(),
                     os,
                 }),
                 Ok(None) => {}
@@ -241,7 +290,8 @@ impl Machine {
         let facts = self.volumes.iter().map(|volume| {
             let partition = volume.partition.as_ref();
             VolumeFact {
-                id: volume.id,
+                id: volume.id.clone(),
+                disks: volume.disks.clone(),
                 size: volume.size,
                 partition_type: partition.map(|partition| match partition.kind {
                     PartitionKind::Gpt(guid) => guid.to_string(),
@@ -253,12 +303,32 @@ impl Machine {
                 label: volume.content.label().map(str::to_owned),
                 partuuid: partition.and_then(|partition| partition.uuid.clone()),
                 partlabel: partition.and_then(|partition| partition.label.clone()),
-                device_names: kernel_names(volume.id),
+                device_names: volume.device_names.clone(),
                 mounted_at: None,
             }
         });
         facts.collect()
     }
+}
+
+/// Whether a disk with a partition table is a member of an array as a whole: the table is that of
+/// the array then, which the member shows because its superblock is at its end. One that lies in
+/// a partition is the partition's.
+fn is_whole_member(disk: &dyn BlockRead, table: &Table) -> Result<bool, block::Error> {
+    if table.kind == TableKind::None {
+        return Ok(false);
+    }
+    let Ok(Some(superblock)) = md::Superblock::read(disk)? else {
+        return Ok(false);
+    };
+    let at = match superblock.version {
+        // As libblkid looks for them: whole 64 KiB, and 8 KiB from the end.
+        md::Version::V0_90 => (disk.size() & !0xffff).saturating_sub(0x1_0000),
+        md::Version::V1_0 => disk.size().saturating_sub(0x2000),
+        md::Version::V1_1 | md::Version::V1_2 => return Ok(false),
+    };
+    let holds = |partition: &Partition| partition.start <= at && at < partition.end();
+    Ok(!table.partitions.iter().any(holds))
 }
 
 /// Whether a file system has what every root has: `/etc`, programs, and a word about itself.

@@ -3,7 +3,7 @@
 use crate::content::chain;
 use crate::fstab::Fstab;
 use crate::{
-    Content, DeviceName, Error, FstabFact, Guest, GuestPath, Machine, VolumeFact, VolumeId,
+    Content, DeviceName, Error, FstabFact, Guest, GuestPath, Machine, VolumeFact, VolumeId, mdadm,
 };
 
 impl Guest {
@@ -14,10 +14,12 @@ impl Guest {
     ///
     /// # Errors
     /// If the root file system or its fstab cannot be read.
-    pub fn open(machine: &Machine, root: VolumeId) -> Result<Self, Error> {
-        let mut guest = Self::on(root, machine.open_file_system(root)?);
+    pub fn open(machine: &Machine, root: &VolumeId) -> Result<Self, Error> {
+        let mut guest = Self::on(root.clone(), machine.open_file_system(root)?);
         let fstab = read_fstab(&guest)?;
-        let (mut entries, _) = resolve_fstab(&fstab, &machine.volume_facts());
+        let mut volumes = machine.volume_facts();
+        mdadm::add_names(&guest, &mut volumes)?;
+        let (mut entries, _) = resolve_fstab(&fstab, &volumes);
         entries.retain(is_mounted);
         // A mount point lies on what is mounted above it. The sort is stable: of two entries for
         // one place the first stays first.
@@ -36,7 +38,7 @@ impl Guest {
             }
             taken.push(at.clone());
             if at.is_root() {
-                if volume != root {
+                if volume != *root {
                     guest.find(format!(
                         "/etc/fstab mounts {volume} as the root, but it lies on {root}"
                     ));
@@ -47,7 +49,7 @@ impl Guest {
             if guest
                 .mounts()
                 .iter()
-                .any(|mount| mount.volume == Some(volume))
+                .any(|mount| mount.volume.as_ref() == Some(&volume))
             {
                 guest.find(format!(
                     "{at} is missing from what was inspected: {volume} is mounted elsewhere too"
@@ -56,7 +58,7 @@ impl Guest {
             }
             let mounted = guest
                 .canonical(&at, true)
-                .and_then(|at| Ok((at, machine.open_file_system(volume)?)));
+                .and_then(|at| Ok((at, machine.open_file_system(&volume)?)));
             match mounted {
                 Ok((at, file_system)) => guest.mount(at, Some(volume), file_system),
                 Err(error) => guest.find(format!(
@@ -99,7 +101,7 @@ pub(crate) fn resolve_fstab(
             .and_then(|id| volumes.iter().find(|volume| volume.id == id));
         match volume {
             Some(volume) if fits(&fact.file_system, &volume.content) => {
-                fact.resolved = Some(volume.id);
+                fact.resolved = Some(volume.id.clone());
             }
             Some(volume) => {
                 findings.push(format!(
@@ -111,7 +113,7 @@ pub(crate) fn resolve_fstab(
                     volume.content.describe()
                 ));
                 if !name.depends_on_hardware() {
-                    fact.resolved = Some(volume.id);
+                    fact.resolved = Some(volume.id.clone());
                 }
             }
             None => findings.extend(unresolved(&fact, &name)),
@@ -125,7 +127,9 @@ pub(crate) fn resolve_fstab(
 fn unresolved(fact: &FstabFact, name: &DeviceName) -> Option<String> {
     let why = match name {
         DeviceName::Other(_) => return None,
-        DeviceName::Assembled(_) => "needs LVM, RAID or encryption, which are not opened yet",
+        DeviceName::Assembled(_) => {
+            "is no logical volume or array of the disks given, and encrypted volumes are not opened"
+        }
         _ => "is none of the volumes of the disks given",
     };
     // Optical and floppy drives are not moved.
@@ -171,10 +175,7 @@ mod tests {
 
     fn volume(partition: u32, content: Content) -> VolumeFact {
         VolumeFact {
-            id: VolumeId {
-                disk: 0,
-                partition: Some(partition),
-            },
+            id: VolumeId::partition(0, partition),
             uuid: Some(format!("uuid-{partition}")),
             content,
             ..VolumeFact::default()
@@ -214,7 +215,11 @@ mod tests {
         let (facts, findings) = resolve_fstab(&fstab, &volumes);
         let partitions: Vec<_> = facts
             .iter()
-            .map(|fact| fact.resolved.map(|id| id.partition.unwrap()))
+            .map(|fact| {
+                fact.resolved
+                    .as_ref()
+                    .map(|id| id.partition_number().unwrap())
+            })
             .collect();
         assert_eq!(
             partitions,
@@ -227,7 +232,7 @@ mod tests {
                 "line 2 of /etc/fstab says that /dev/sda2 is ext4, but disk 1 partition 2 holds swap space",
                 "line 3 of /etc/fstab says that UUID=uuid-2 is xfs, but disk 1 partition 2 holds swap space",
                 "line 5 of /etc/fstab: /dev/sdb1 is none of the volumes of the disks given",
-                "line 6 of /etc/fstab: /dev/mapper/vg-x needs LVM, RAID or encryption, which are not opened yet",
+                "line 6 of /etc/fstab: /dev/mapper/vg-x is no logical volume or array of the disks given, and encrypted volumes are not opened",
             ]
         );
     }

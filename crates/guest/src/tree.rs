@@ -55,8 +55,12 @@ impl Guest {
     /// A guest whose root file system lies on `volume`.
     pub(crate) fn on(volume: VolumeId, file_system: Box<dyn FileSystem>) -> Self {
         Self {
+            mounts: vec![Mount::new(
+                GuestPath::root(),
+                Some(volume.clone()),
+                file_system,
+            )],
             root: volume,
-            mounts: vec![Mount::new(GuestPath::root(), Some(volume), file_system)],
             findings: Vec::new(),
             now: None,
         }
@@ -93,8 +97,8 @@ impl Guest {
     }
 
     /// The volume that holds the root file system.
-    pub fn root_volume(&self) -> VolumeId {
-        self.root
+    pub fn root_volume(&self) -> &VolumeId {
+        &self.root
     }
 
     /// Resolves symbolic links and `..` in `path` as far as it exists; the rest is appended as it

@@ -112,10 +112,7 @@ fn open(disks: &[PathBuf]) -> Machine {
 }
 
 fn id(disk: usize, partition: u32) -> VolumeId {
-    VolumeId {
-        disk,
-        partition: Some(partition),
-    }
+    VolumeId::partition(disk, partition)
 }
 
 const DEBIAN: (&str, &str) = (
@@ -168,11 +165,11 @@ fn disks_are_put_together_as_fstab_says() {
     assert_eq!(roots.len(), 1);
     assert_eq!(roots[0].os.as_ref().unwrap().family, Family::Debian);
 
-    let mut guest = Guest::open(&machine, roots[0].volume).unwrap();
+    let mut guest = Guest::open(&machine, &roots[0].volume).unwrap();
     let mounts: Vec<_> = guest
         .mounts()
         .iter()
-        .map(|mount| (mount.at.to_string(), mount.volume.unwrap()))
+        .map(|mount| (mount.at.to_string(), mount.volume.clone().unwrap()))
         .collect();
     assert_eq!(
         mounts,
@@ -193,7 +190,7 @@ fn disks_are_put_together_as_fstab_says() {
     let resolved: BTreeMap<_, _> = facts
         .fstab
         .iter()
-        .map(|entry| (entry.line, entry.resolved))
+        .map(|entry| (entry.line, entry.resolved.clone()))
         .collect();
     assert_eq!(resolved[&4], Some(id(0, 3)));
     assert_eq!(resolved[&5], None);
@@ -231,7 +228,7 @@ fn disks_are_put_together_as_fstab_says() {
     assert!(machine.disks()[0].overlay.dirty_extents().is_empty());
     assert!(!machine.disks()[1].overlay.dirty_extents().is_empty());
     assert_eq!(std::fs::read(&second).unwrap(), before);
-    let again = Guest::open(&machine, id(0, 1)).unwrap();
+    let again = Guest::open(&machine, &id(0, 1)).unwrap();
     assert_eq!(again.read(&path, 10).unwrap().unwrap(), b"content");
 }
 
@@ -267,7 +264,7 @@ fn every_root_is_reported_and_damage_stops_nothing_else() {
         machine.volumes()[0].content,
         Content::Unknown | Content::Unreadable(_)
     ));
-    let content = |partition| &machine.volume(id(1, partition)).unwrap().content;
+    let content = |partition| &machine.volume(&id(1, partition)).unwrap().content;
     assert!(
         matches!(content(1), Content::Unreadable(_)),
         "{:?}",
@@ -284,12 +281,12 @@ fn every_root_is_reported_and_damage_stops_nothing_else() {
         roots,
         [(id(1, 2), Family::Debian), (id(1, 4), Family::Alpine)]
     );
-    let error = machine.open_file_system(id(1, 3)).unwrap_err();
+    let error = machine.open_file_system(&id(1, 3)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "disk 2 partition 3 holds an encrypted volume (LUKS), not a file system that can be opened"
     );
-    let error = machine.open_file_system(id(5, 1)).unwrap_err();
+    let error = machine.open_file_system(&id(5, 1)).unwrap_err();
     assert_eq!(error.to_string(), "there is no disk 6 partition 1");
 }
 
@@ -319,7 +316,7 @@ fn a_guest_that_wants_to_confuse_is_inspected_all_the_same() {
         return;
     };
     let machine = open(&[disk]);
-    let guest = Guest::open(&machine, id(0, 1)).unwrap();
+    let guest = Guest::open(&machine, &id(0, 1)).unwrap();
     let facts = inspect(&machine, &guest).unwrap();
     assert_eq!(facts.kernels, []);
     assert_eq!(facts.hostname, None);

@@ -34,7 +34,7 @@ fn machines_that_ran_are_understood() {
         .unwrap();
         let roots = machine.roots().unwrap();
         assert_eq!(roots.len(), 1, "{}", image.display());
-        let guest = Guest::open(&machine, roots[0].volume).unwrap();
+        let guest = Guest::open(&machine, &roots[0].volume).unwrap();
         let facts = inspect(&machine, &guest).unwrap();
         let taken = started.elapsed();
         println!(
@@ -72,7 +72,7 @@ fn machines_that_ran_are_understood() {
                 "{volume:?}"
             );
             for name in &volume.device_names {
-                assert_eq!(facts.resolve(name), Some(volume.id), "{name}");
+                assert_eq!(facts.resolve(name), Some(volume.id.clone()), "{name}");
             }
         }
         // Facts are plain data: they come back from JSON as they were.

@@ -59,8 +59,9 @@ impl<'a> Initramfs<'a> {
         self.walk.extended.as_ref().unwrap_or(&self.walk.original)
     }
 
-    /// What it would have unpacked without the segment that an earlier conversion appended.
-    pub(crate) fn original(&self) -> &Contents {
+    /// What it would have unpacked without the segment that an earlier conversion appended: what is
+    /// asked for in an extension has to be judged by this.
+    pub fn original(&self) -> &Contents {
         &self.walk.original
     }
 

@@ -1,6 +1,6 @@
-//! Partition tables: where on a disk the volumes are.
+//! Where on disks the volumes are: partition tables, logical volumes, software RAID.
 //!
-//! [`scan`] gives the [`Table`], which is what a disk says about itself, as the Linux kernel and firmware would read it: a
+//! [`lvm`] and [`md`] put volumes together that lie on several others. [`scan`] gives the [`Table`], which is what a disk says about itself, as the Linux kernel and firmware would read it: a
 //! GUID partition table (also from its backup), an MBR with logical partitions, or nothing, in
 //! which case the whole disk is one volume.
 //!
@@ -23,8 +23,7 @@
 //! legal but not done here. What is wrong but leaves the table readable is no error but a
 //! [`Finding`]. A partition that leaves the disk stays in the list, marked, and cannot be opened.
 //!
-//! Out of scope: writing tables; BSD, Sun, SGI and Apple maps; LVM and md, which live inside
-//! partitions.
+//! Out of scope: writing tables and metadata; BSD, Sun, SGI and Apple maps; encryption.
 //!
 //! Specifications: UEFI 2.10 chapter 5 (GPT, protective MBR); for the MBR, which has none, what
 //! Linux does in `block/partitions/msdos.c`.

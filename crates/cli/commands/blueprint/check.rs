@@ -91,7 +91,7 @@ fn inspect(
     }
     let opened = machine::open(&images, &args.source, Purpose::Look, terminal)?;
     let root = opened.root(args.source.root.as_deref())?;
-    let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
+    let guest = Guest::open(&opened.machine, &root).context("cannot open the guest")?;
     let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;
     let mut source = source_facts::of(&opened, &facts);
     source.set_hardware(args.hardware.hardware().or(source.hardware()));

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 pub(super) fn run(args: &NewArgs, terminal: &Terminal) -> Result<ExitCode> {
     let opened = machine::open(&args.sources, &args.source, Purpose::Look, terminal)?;
     let root = opened.root(args.source.root.as_deref())?;
-    let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
+    let guest = Guest::open(&opened.machine, &root).context("cannot open the guest")?;
     let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;
     let name = match &args.name {
         Some(name) if machine_name(name) == *name && !name.is_empty() => name.clone(),

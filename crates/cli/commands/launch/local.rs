@@ -287,7 +287,7 @@ const MAX_KERNEL: u64 = 256 << 20;
 impl Look {
     fn at(opened: &Opened, root: Option<&str>, with_kernel: bool) -> Result<Self> {
         let root = opened.root(root)?;
-        let guest = Guest::open(&opened.machine, root).context("cannot open the guest")?;
+        let guest = Guest::open(&opened.machine, &root).context("cannot open the guest")?;
         let facts = guest::inspect(&opened.machine, &guest).context("cannot inspect the guest")?;
         let kernel = facts.kernels.first().filter(|_| with_kernel);
         let kernel = match kernel {

@@ -116,8 +116,3 @@ pub(crate) fn named(name: &str) -> FeatureSet {
         .find(|set| set.name == name)
         .expect("a known name")
 }
-
-/// Whether everything is to be tested at length.
-pub(crate) fn long() -> bool {
-    std::env::var_os("REHOST_LONG").is_some()
-}

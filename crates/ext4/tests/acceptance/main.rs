@@ -5,15 +5,9 @@
 //! no loop devices, no e2fsprogs) the tests say so and pass. `REHOST_LONG=1` runs all feature sets
 //! with long random workloads from several seeds.
 
-mod device;
 mod features;
 mod hostile;
 mod image;
-mod kernel;
-mod model;
-mod operation;
 mod oracle;
 mod places;
-mod random;
-mod tree;
 mod workload;

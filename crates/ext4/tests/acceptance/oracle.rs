@@ -2,9 +2,9 @@
 
 use crate::features::View;
 use crate::image::mount;
-use crate::tree::{Depth, Node, Tree, assert_same, join};
 use ext4_view::{DirEntryName, FileType};
 use fs::{FileSystem, Kind};
+use fs_acceptance::tree::{Depth, Node, Tree, assert_same, join};
 use std::path::Path;
 use std::process::Command;
 
@@ -47,7 +47,7 @@ pub(crate) fn everybody_reads(image: &Path, view: View, want: &Tree) {
     assert_same(
         "the driver",
         want,
-        &crate::tree::read(&again).expect("sound"),
+        &fs_acceptance::tree::read(&again).expect("sound"),
         Depth::All,
     );
     assert_eq!(again.check().expect("readable"), []);

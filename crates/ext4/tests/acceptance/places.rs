@@ -1,9 +1,10 @@
 //! Where things lie on the device, by us and by e2fsprogs.
 
-use crate::features::{ALL, long, named};
+use crate::features::{ALL, named};
 use crate::image::{self, Image, State};
 use crate::workload::open;
 use fs::{FileSystem, Kind, NodeId, Places, Role, Xattr};
+use fs_acceptance::long;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;

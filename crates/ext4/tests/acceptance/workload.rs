@@ -1,15 +1,16 @@
 //! Workloads on every feature set.
 
-use crate::device::FileDevice;
 use crate::features::{self, FeatureSet, View};
 use crate::image::{self, Image, State, mount, possible};
-use crate::model;
-use crate::operation::{Operation, Step, apply, apply_to_model, resolve};
 use crate::oracle::everybody_reads;
-use crate::random::Random;
-use crate::tree::{self, Depth, Tree, assert_same};
 use ext4::Ext4;
 use fs::{Error, FileSystem, NewNode, Time};
+use fs_acceptance::device::FileDevice;
+use fs_acceptance::long;
+use fs_acceptance::model::{self, Limits};
+use fs_acceptance::operation::{Operation, Step, apply, apply_to_model, resolve};
+use fs_acceptance::random::Random;
+use fs_acceptance::tree::{self, Depth, Tree, assert_same};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -52,7 +53,7 @@ fn what_the_kernel_wrote_is_read() {
 #[test]
 fn random_changes_read_back_everywhere() {
     each_set(|set| {
-        let seeds = if features::long() { 1..4 } else { 1..2 };
+        let seeds = if long() { 1..4 } else { 1..2 };
         for seed in seeds {
             random_workload(set, State::Clean, seed);
         }
@@ -63,7 +64,7 @@ fn random_changes_read_back_everywhere() {
 fn random_changes_after_recovery_read_back_everywhere() {
     each_set(|set| {
         if set.journal {
-            let seeds = if features::long() { 1..4 } else { 1..2 };
+            let seeds = if long() { 1..4 } else { 1..2 };
             for seed in seeds {
                 random_workload(set, State::Dirty, seed);
             }
@@ -95,7 +96,9 @@ fn what_a_conversion_does_works_on_every_feature_set() {
         edit.set_now(NOW);
         for operation in &operations {
             let done = apply(edit, operation);
-            done.unwrap_or_else(|error| panic!("{}: {}: {error:?}", set.name, describe(operation)));
+            done.unwrap_or_else(|error| {
+                panic!("{}: {}: {error:?}", set.name, operation.describe())
+            });
             apply_to_model(&mut want, operation);
         }
         let fstab = resolve(edit, b"etc/fstab").expect("it is there");
@@ -248,7 +251,7 @@ fn a_directory_of_five_thousand_names_grows_and_shrinks() {
                 everybody_reads(&image.path, set.view, &want);
             }
             let done = apply(edit, operation);
-            done.unwrap_or_else(|error| panic!("{name}: {}: {error:?}", describe(operation)));
+            done.unwrap_or_else(|error| panic!("{name}: {}: {error:?}", operation.describe()));
             apply_to_model(&mut want, operation);
         }
         edit.commit().expect("room");
@@ -345,7 +348,7 @@ fn changes_that_are_only_in_fast_commits_are_refused_by_name() {
     let copy = dir.path().join("dirty");
     let kernel = mount(&path, "rw");
     std::fs::write(kernel.path(b"first"), b"1").expect("room");
-    crate::kernel::sync(&kernel);
+    fs_acceptance::kernel::sync(&kernel);
     let file = std::fs::File::create(kernel.path(b"second")).expect("room");
     file.write_all_at(b"fsync makes a fast commit of this", 0)
         .expect("room");
@@ -368,7 +371,7 @@ fn each_set(test: impl Fn(FeatureSet)) {
         return;
     }
     for set in features::ALL {
-        if set.always || features::long() {
+        if set.always || long() {
             test(*set);
         }
     }
@@ -377,7 +380,7 @@ fn each_set(test: impl Fn(FeatureSet)) {
 /// Random operations through the driver and through the kernel, on copies of one image.
 fn random_workload(set: FeatureSet, state: State, seed: u64) {
     let started = Instant::now();
-    let steps = if features::long() { 1500 } else { 300 };
+    let steps = if long() { 1500 } else { 300 };
     let image = Image::new(set, state, 64);
     let mut want = image.tree.clone();
     let kernels = image.copy("kernel");
@@ -396,7 +399,7 @@ fn random_workload(set: FeatureSet, state: State, seed: u64) {
     let mut random = Random::new(seed);
     let mut refused = (0, 0);
     for step in 0..steps {
-        let operation = model::next(&mut random, &want);
+        let operation = model::next(&mut random, &want, &Limits::default());
         if let Err(error) = kernel.apply(&operation) {
             // Attributes may be larger than a block.
             assert!(
@@ -412,7 +415,7 @@ fn random_workload(set: FeatureSet, state: State, seed: u64) {
                 undo_xattr(&kernel, &want, &operation);
                 refused.1 += 1;
             }
-            Err(error) => panic!("{label}: step {step}: {}: {error:?}", describe(&operation)),
+            Err(error) => panic!("{label}: step {step}: {}: {error:?}", operation.describe()),
         }
     }
     edit.commit().expect("room");
@@ -423,7 +426,7 @@ fn random_workload(set: FeatureSet, state: State, seed: u64) {
     let mut kernel = mount(&image.path, "rw");
     kernel.whole_files = set.inline_data;
     for _ in 0..steps / 5 {
-        let operation = model::next(&mut random, &want);
+        let operation = model::next(&mut random, &want, &Limits::default());
         match kernel.apply(&operation) {
             Ok(()) => apply_to_model(&mut want, &operation),
             Err(error) => assert!(is_full(&error) && is_xattr(&operation), "{label}: {error}"),
@@ -449,7 +452,7 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// Takes back in the kernel what the driver refused.
-fn undo_xattr(kernel: &crate::kernel::Mount, tree: &Tree, operation: &Operation) {
+fn undo_xattr(kernel: &fs_acceptance::kernel::Mount, tree: &Tree, operation: &Operation) {
     let Step::SetXattr { name, .. } = &operation.step else {
         return;
     };
@@ -464,10 +467,4 @@ fn undo_xattr(kernel: &crate::kernel::Mount, tree: &Tree, operation: &Operation)
     kernel
         .apply(&undo)
         .expect("the kernel had room for it before");
-}
-
-fn describe(operation: &Operation) -> String {
-    let mut text = format!("{:?}", operation.step);
-    text.truncate(120);
-    format!("{}: {text}", tree::show(&operation.path))
 }

@@ -144,7 +144,9 @@ impl GrubCfg {
     pub fn default(&self) -> Option<String> {
         let mut values = self.lines.iter().filter_map(|line| {
             let words = line.words();
-            let (first, second) = (words.first()?, words.get(1)?);
+            let [first, second] = &words[..] else {
+                return None;
+            };
             let value = second.strip_prefix("default=")?;
             (first == "set").then(|| value.to_owned())
         });

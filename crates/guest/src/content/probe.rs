@@ -9,7 +9,12 @@ use uuid::Uuid;
 /// a file system of its own from outside.
 pub(crate) fn probe(volume: &dyn BlockRead) -> Content {
     let known = Probe::new(volume).and_then(|probe| {
-        let container = probe.md_member()?.or_else(|| probe.container());
+        let member = probe.md_member()?;
+        let member = match member {
+            None => probe.firmware_member()?,
+            found => found,
+        };
+        let container = member.or_else(|| probe.container());
         Ok(container.or_else(|| probe.other()))
     });
     match known {
@@ -174,6 +179,32 @@ impl<'v> Probe<'v> {
         }))
     }
 
+    /// Members of a RAID that firmware made: `DDF_MAGIC` in the last sector, and Intel's signature
+    /// in the one before (super-ddf.c and super-intel.c of mdadm).
+    fn firmware_member(&self) -> Result<Option<Content>, block::Error> {
+        let sectors = self.volume.size() / 512;
+        let other = |format| {
+            Some(Content::Other {
+                format,
+                uuid: None,
+                label: None,
+            })
+        };
+        for (from_end, magic, format) in [
+            (1, &b"\xde\x11\xde\x11"[..], OtherFormat::DdfRaid),
+            (2, b"Intel Raid ISM Cfg Sig. ", OtherFormat::IntelRaid),
+        ] {
+            let Some(sector) = sectors.checked_sub(from_end) else {
+                continue;
+            };
+            let start = self.at(sector.saturating_mul(512), magic.len())?;
+            if start.as_deref() == Some(magic) {
+                return Ok(other(format));
+            }
+        }
+        Ok(None)
+    }
+
     /// Bytes from anywhere; none if the volume ends before.
     fn at(&self, at: u64, len: usize) -> Result<Option<Vec<u8>>, block::Error> {
         if at
@@ -197,7 +228,14 @@ impl<'v> Probe<'v> {
             })
         };
         if self.has(0, b"XFSB") {
-            return other(OtherFormat::Xfs, self.uuid(32), self.text(108, 12));
+            return match xfs::probe(self.volume) {
+                Ok(Some(info)) => Some(Content::FileSystem(info)),
+                // With a realtime device, say: that is XFS, but nothing that is opened.
+                Ok(None) | Err(xfs::Error::Unsupported(_)) => {
+                    other(OtherFormat::Xfs, self.uuid(32), self.text(108, 12))
+                }
+                Err(error) => Some(Content::Unreadable(chain(&error))),
+            };
         }
         if self.has(0x1_0040, b"_BHRfS_M") {
             let label = self.text(0x1_012b, 256);

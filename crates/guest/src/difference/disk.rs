@@ -29,7 +29,7 @@ const MBR: u64 = 512;
 /// The zones of a disk, ascending, without gaps, as far as `size`.
 pub(super) fn zones<'m>(machine: &'m Machine, disk: &Disk, size: u64) -> Vec<Zone<'m>> {
     let mut parts: Vec<&Volume> = machine.volumes().iter().collect();
-    parts.retain(|volume| volume.id.disk == 0 && !is_extended(volume));
+    parts.retain(|volume| volume.id.disk() == Some(0) && !is_extended(volume));
     parts.sort_by_key(|volume| start_of(volume));
     let first = parts.first().map_or(size, |volume| start_of(volume));
     let mut zones = Vec::new();

@@ -17,7 +17,7 @@ use disk::{Holds, Zone};
 use fs::{FileSystem, Kind, Role};
 use ondisk::{Interrupt, Progress};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use walk::{Sides, Walk};
 
@@ -200,7 +200,7 @@ impl<'m> Comparison<'m> {
             match holds {
                 Holds::Volume(volume) => {
                     let partner = partner(old, volume);
-                    partners.extend(partner.map(|partner| partner.id));
+                    partners.extend(partner.map(|partner| &partner.id));
                     if bytes > 0 {
                         self.volume(partner, Some(volume), range)?;
                     }
@@ -209,13 +209,32 @@ impl<'m> Comparison<'m> {
                 Holds::Other(_) => {}
             }
         }
+        self.stacked();
         for volume in old.volumes() {
             let range = range_of(volume);
-            if !partners.contains(&volume.id) && self.changed.touch(&range) {
+            let is_part = volume.id.disk().is_some();
+            if is_part && !partners.contains(&&volume.id) && self.changed.touch(&range) {
                 self.volume(Some(volume), None, range)?;
             }
         }
         Ok(())
+    }
+
+    /// Says of which volumes the files are not told apart: their bytes lie in pieces, and are
+    /// counted as those of the physical volumes or array members that hold them.
+    fn stacked(&mut self) {
+        let [old, new] = self.machines;
+        let mut seen = BTreeSet::new();
+        for volume in new.volumes().iter().chain(old.volumes()) {
+            let file_system = matches!(volume.content, Content::FileSystem(_));
+            if volume.id.disk().is_none() && file_system && seen.insert(&volume.id) {
+                self.find(format!(
+                    "files of {} are not told apart: it lies on LVM or RAID, and what differs is \
+                     counted there",
+                    volume.id
+                ));
+            }
+        }
     }
 
     /// Compares a volume of the old state with what begins in the same place in the new one. Bytes
@@ -234,7 +253,7 @@ impl<'m> Comparison<'m> {
             new.and_then(|volume| self.open(new_machine, volume, "second", &mut new_failed));
         let origin = old.or(new).map_or(0, disk::start_of);
         let changed = self.changed.cut(&range, origin);
-        let partition = new.or(old).and_then(|volume| volume.id.partition);
+        let partition = new.or(old).and_then(|volume| volume.id.partition_number());
         if let (Some(volume), None) = (new, &new_open) {
             let what = if new_failed {
                 Owner::Unreadable
@@ -295,7 +314,7 @@ impl<'m> Comparison<'m> {
         failed: &mut bool,
     ) -> Option<Box<dyn FileSystem>> {
         let why = match &volume.content {
-            Content::FileSystem(_) => match machine.open_file_system(volume.id) {
+            Content::FileSystem(_) => match machine.open_file_system(&volume.id) {
                 Ok(file_system) => return Some(file_system),
                 Err(error) => chain(&error),
             },
@@ -303,7 +322,7 @@ impl<'m> Comparison<'m> {
             _ => return None,
         };
         *failed = true;
-        let place = volume_name(volume.id.partition);
+        let place = volume_name(volume.id.partition_number());
         self.result.findings.push(format!(
             "{place} of the {which} disk cannot be read as a file system: {why}"
         ));
@@ -323,7 +342,7 @@ impl<'m> Comparison<'m> {
 
     fn mount_points(&mut self, machine: &Machine) -> Mounts {
         let guest = machine.roots().and_then(|roots| match roots.as_slice() {
-            [root] => Guest::open(machine, root.volume).map(Some),
+            [root] => Guest::open(machine, &root.volume).map(Some),
             [] => Ok(None),
             _ => {
                 self.find(
@@ -336,7 +355,8 @@ impl<'m> Comparison<'m> {
         match guest {
             Ok(Some(guest)) => {
                 let mounts = guest.mounts().iter();
-                let mounts = mounts.filter_map(|mount| Some((mount.volume?, mount.at.clone())));
+                let mounts =
+                    mounts.filter_map(|mount| Some((mount.volume.clone()?, mount.at.clone())));
                 mounts.collect()
             }
             Ok(None) => Mounts::new(),
@@ -384,7 +404,8 @@ fn volume_name(partition: Option<u32>) -> String {
 fn partner<'m>(old: &'m Machine, new: &Volume) -> Option<&'m Volume> {
     let start = disk::start_of(new);
     old.volumes().iter().find(|volume| {
-        disk::start_of(volume) == start
+        volume.id.disk().is_some()
+            && disk::start_of(volume) == start
             && volume.partition.is_some() == new.partition.is_some()
             && !matches!(volume.content, Content::Extended)
     })

@@ -108,7 +108,9 @@ impl<'d> Opener<'d> {
                 volume.only(),
                 Some(SegmentKind::ThinPool { .. } | SegmentKind::Snapshot { .. })
             ) && !volume.only().is_some_and(is_other_pool);
-            if !volume.visible || !shown {
+            // LVM2 hides what holds the changes, and shows the snapshot in its place.
+            let is_snapshot = snapshots.contains_key(volume.name.as_str());
+            if !(volume.visible || is_snapshot) || !shown {
                 continue;
             }
             let opened = match snapshots.get(volume.name.as_str()) {

@@ -272,7 +272,7 @@ impl Parser<'_> {
     }
 
     fn advance(&mut self) {
-        self.at = self.at.saturating_add(1);
+        self.at = self.at.saturating_add(1).min(self.text.len());
     }
 
     fn fail<T>(&self, what: &'static str) -> Result<T, Malformed> {

@@ -22,7 +22,7 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
     let (mut names, mut unknown) = (Vec::new(), Vec::new());
     for entry in crypttab.entries_mut() {
         let device = entry.device();
-        let volume = facts.resolve(&device).and_then(|id| facts.volume(id));
+        let volume = facts.resolve(&device).and_then(|id| facts.volume(&id));
         if !DeviceName::parse(&device).depends_on_hardware() {
             continue;
         }

@@ -74,7 +74,7 @@ fn by_uuid(draft: &mut Draft<'_>) -> Result<(), Error> {
     for entry in fstab.entries_mut() {
         let spec = String::from_utf8_lossy(&entry.spec()).into_owned();
         let name = DeviceName::parse(&spec);
-        let Some(volume) = facts.resolve(&spec).and_then(|id| facts.volume(id)) else {
+        let Some(volume) = facts.resolve(&spec).and_then(|id| facts.volume(&id)) else {
             continue;
         };
         // A volume that cannot be looked into still has a name in the partition table.

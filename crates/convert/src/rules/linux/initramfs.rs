@@ -65,6 +65,8 @@ struct Outcome<'k> {
     report: Option<Report>,
     extension: Option<(GuestPath, Extension)>,
     no_network: Vec<&'static str>,
+    /// Units of devices that its initramfs waits for and that are not there.
+    awaited: Vec<String>,
     /// Why its initramfs cannot be worked on.
     failed: Option<Error>,
 }
@@ -95,6 +97,7 @@ impl<'k> Outcome<'k> {
             report: None,
             extension: None,
             no_network: Vec::new(),
+            awaited: Vec::new(),
             failed: None,
         }
     }
@@ -124,10 +127,9 @@ impl<'k> Outcome<'k> {
         let request = Request {
             wanted: &wanted,
             resume: resume.as_deref(),
-            extra: initramfs_files::rewritten(initramfs.contents(), facts),
-            links: initramfs_files::hidden(initramfs.contents()),
+            extra: initramfs_files::rewritten(initramfs.original(), facts),
+            links: initramfs_files::hidden(initramfs.original()),
             method,
-            ..Request::default()
         };
         let report = initramfs.assess(&tree, &wanted).map_err(failed)?;
         let network = network_drivers(options, Some(kernel));
@@ -136,6 +138,7 @@ impl<'k> Outcome<'k> {
             .into_iter()
             .filter(|driver| found.missing.iter().any(|m| m == driver))
             .collect();
+        outcome.awaited = initramfs_files::awaited(initramfs.original());
         let extension = initramfs.extend(&tree, &request).map_err(failed)?;
         outcome.report = Some(report);
         outcome.extension = extension.map(|extension| (path.clone(), extension));
@@ -156,14 +159,10 @@ impl<'k> Outcome<'k> {
             if starts.is_none_or(|starts| starts.version == *version) {
                 return Err(error);
             }
-            let reasons = std::iter::successors(Some(&error as &dyn std::error::Error), |error| {
-                error.source()
-            });
-            let reasons: Vec<String> = reasons.map(ToString::to_string).collect();
             let text = format!(
                 "kernel {version} will not find its root disk: {}. It does not start by itself; \
                  remove it in the source, or make its initramfs anew there",
-                reasons.join(": ")
+                error.in_a_line()
             );
             draft.find(Severity::Warning, text);
             return Ok(false);
@@ -188,6 +187,13 @@ impl<'k> Outcome<'k> {
             );
             draft.find(Severity::Warning, text);
         }
+        for unit in &self.awaited {
+            let text = format!(
+                "the initramfs of kernel {version} waits for {unit}, a device of the old machine: make \
+                 it anew in the source, with devices by UUID (dracut's persistent_policy)"
+            );
+            draft.find(Severity::Warning, text);
+        }
         let bootable = report.missing.len() < boot_drivers(draft.options(), None).len();
         if let Some((path, extension)) = self.extension {
             let added = &extension.report.to_add;
@@ -205,7 +211,7 @@ impl<'k> Outcome<'k> {
 
 /// What `conf/conf.d/resume` inside the initramfs has to say, if it names a device by an old name.
 fn stale_resume(initramfs: &Initramfs<'_>, facts: &Facts) -> Option<String> {
-    let content = initramfs.contents().read("conf/conf.d/resume")?;
+    let content = initramfs.original().read("conf/conf.d/resume")?;
     let new = resume::rewritten(std::str::from_utf8(content).ok()?, facts)?;
     let value = new
         .lines()

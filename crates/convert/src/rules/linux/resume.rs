@@ -52,7 +52,7 @@ pub(super) fn rewritten(content: &str, facts: &Facts) -> Option<String> {
             .map(|value| value.trim_matches('"'));
         match device {
             Some(device) if DeviceName::parse(device).depends_on_hardware() => {
-                let volume = facts.resolve(device).and_then(|id| facts.volume(id));
+                let volume = facts.resolve(device).and_then(|id| facts.volume(&id));
                 let uuid = volume.and_then(|volume| volume.uuid.as_ref());
                 let value = uuid.map_or_else(|| "none".to_owned(), |uuid| format!("UUID={uuid}"));
                 new.push_str(&format!("RESUME={value}\n"));

@@ -60,7 +60,7 @@ fn uuid(facts: &Facts, device: &str) -> Option<String> {
     if !DeviceName::parse(device).depends_on_hardware() {
         return None;
     }
-    let volume = facts.volume(facts.resolve(device)?)?;
+    let volume = facts.volume(&facts.resolve(device)?)?;
     Some(format!("UUID={}", volume.uuid.as_ref()?))
 }
 

@@ -82,7 +82,8 @@ impl TestGuest {
     pub(super) fn fails(&self, rule: &Rule) -> String {
         let guest = self.guest();
         let facts = self.facts(&guest);
-        let mut draft = Draft::new(&guest, &facts, &self.options);
+        let labels = Labels::of(&guest, &facts, &self.options).unwrap();
+        let mut draft = Draft::new(&guest, &facts, &self.options, &labels);
         (rule.run)(&mut draft).unwrap_err().to_string()
     }
 
@@ -170,10 +171,7 @@ impl TestGuest {
 
     fn facts(&self, guest: &Guest) -> Facts {
         let volume = |partition, uuid: &str| VolumeFact {
-            id: VolumeId {
-                disk: 0,
-                partition: Some(partition),
-            },
+            id: VolumeId::partition(0, partition),
             uuid: Some(uuid.to_owned()),
             content: Content::Unknown,
             ..VolumeFact::default()
@@ -187,10 +185,7 @@ impl TestGuest {
         let mut facts = Facts {
             kernels,
             volumes: vec![volume(1, "swap-uuid"), volume(2, "root-uuid")],
-            root: VolumeId {
-                disk: 0,
-                partition: Some(2),
-            },
+            root: VolumeId::partition(0, 2),
             network: guest::network::inspect(guest).unwrap(),
             cloud_init: guest::cloud_init::inspect(guest, &boot).unwrap(),
             selinux: guest::selinux::inspect(guest, &boot).unwrap(),

@@ -3,7 +3,7 @@
 //! Every configured card keeps its name and its stack and asks DHCP (linux-guests.md, items 29 to
 //! 34). Bonds, bridges and VLANs are left as they are and reported: what they join is not there.
 
-use super::{cards, files, ifupdown, keyfile, netplan, networkd, red_hat};
+use super::{cards, dhclient, files, ifupdown, keyfile, netplan, networkd, red_hat};
 use crate::{Draft, Error, NetworkMode, Rule, Severity};
 use guest::network::{InterfaceKind, Method, Netplan, Stack};
 use guest::{Facts, GuestPath};
@@ -32,6 +32,7 @@ pub(super) const CLIENTS: [&str; 8] = [
 
 fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
     report(draft);
+    dhclient::report(draft)?;
     ifupdown_files(draft)?;
     netplan_files(draft)?;
     red_hat::with_dhcp(draft, WHY)?;
@@ -46,12 +47,13 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
             draft.write(&path, new, WHY)?;
         }
     }
+    let only_card = cards(network).count() == 1;
     for path in files(network, Stack::NetworkManager) {
         let Some(bytes) = draft.read(&path)? else {
             continue;
         };
         if is_card(draft.facts(), &path)
-            && let Some(new) = keyfile::with_dhcp(&bytes)
+            && let Some(new) = keyfile::with_dhcp(&bytes, only_card)
         {
             // NetworkManager ignores profiles that others may read.
             draft.write_with_mode(&path, new, 0o600, WHY)?;

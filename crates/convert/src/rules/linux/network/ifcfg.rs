@@ -31,11 +31,11 @@ pub(super) struct Readers {
 /// Whether the card is a port of a bond, bridge or team.
 pub(super) fn is_port(bytes: &[u8]) -> bool {
     let settings = Assignments::parse(bytes);
-    let said = |name: &&str| {
+    let said = |name: &str| {
         let value = settings.value(name).unwrap_or_default();
         !value.is_empty() && !value.eq_ignore_ascii_case("no")
     };
-    PORTS.iter().any(|name| said(&name))
+    PORTS.iter().any(|name| said(name))
 }
 
 /// Whether the card is brought up at boot; it is where the file says nothing.

@@ -5,8 +5,9 @@ use guest::ini::Ini;
 /// Keys that make the card part of something else.
 const PORTS: [&str; 4] = ["master", "slave-type", "controller", "port-type"];
 
-/// The profile with DHCP in place of fixed addresses; none if it is right as it is.
-pub(super) fn with_dhcp(bytes: &[u8]) -> Option<Vec<u8>> {
+/// The profile with DHCP in place of fixed addresses; none if it is right as it is. The only card
+/// there is has the default route.
+pub(super) fn with_dhcp(bytes: &[u8], only_card: bool) -> Option<Vec<u8>> {
     let mut ini = Ini::parse(bytes);
     let is_port = |(key, value): (&str, &str)| PORTS.contains(&key) && !value.is_empty();
     if ini.entries("connection").any(is_port) {
@@ -17,7 +18,9 @@ pub(super) fn with_dhcp(bytes: &[u8]) -> Option<Vec<u8>> {
             ini.set(section, "method", "auto");
             ini.remove(section, is_fixed);
             // The name servers are DHCP's from now on.
-            ini.remove(section, |key| key == "ignore-auto-dns");
+            ini.remove(section, |key| {
+                key == "ignore-auto-dns" || only_card && key == "never-default"
+            });
         }
     }
     let new = without_hardware(ini);
@@ -63,28 +66,37 @@ mod tests {
     fn addresses_become_dhcp() {
         let text = "[connection]\nid=lan\ninterface-name=ens192\n\n[ethernet]\nmac-address=00:0C:29:00:00:01\nmtu=9000\n\n\
             [ipv4]\naddress1=10.0.0.5/24,10.0.0.1\ndns=10.0.0.2;\nmethod=manual\nmay-fail=false\nroute1=10.9.0.0/16,10.0.0.9\n\n[ipv6]\nmethod=disabled\n";
-        let new = with_dhcp(text.as_bytes()).unwrap();
+        let new = with_dhcp(text.as_bytes(), false).unwrap();
         assert_eq!(
             String::from_utf8(new.clone()).unwrap(),
             "[connection]\nid=lan\ninterface-name=ens192\n\n[ethernet]\nmtu=9000\n\n\
              [ipv4]\nmethod=auto\nmay-fail=false\n\n[ipv6]\nmethod=disabled\n"
         );
-        assert_eq!(with_dhcp(&new), None);
+        assert_eq!(with_dhcp(&new, false), None);
     }
 
     #[test]
     fn the_old_card_is_not_looked_for() {
         let text = b"[connection]\ntype=ethernet\n\n[match]\npath=pci-0000:0b:00.0;\n\n[ipv4]\nignore-auto-dns=true\nmethod=manual\naddress1=10.0.0.5/24\n";
-        let new = with_dhcp(text).unwrap();
+        let new = with_dhcp(text, false).unwrap();
         assert_eq!(new, b"[connection]\ntype=ethernet\n\n[ipv4]\nmethod=auto\n");
-        assert_eq!(with_dhcp(&new), None);
+        assert_eq!(with_dhcp(&new, false), None);
+        let text = b"[ipv4]\nmethod=manual\nnever-default=true\n";
+        assert_eq!(with_dhcp(text, true).unwrap(), b"[ipv4]\nmethod=auto\n");
+        assert_eq!(
+            with_dhcp(text, false).unwrap(),
+            b"[ipv4]\nmethod=auto\nnever-default=true\n"
+        );
         let text = b"[match]\ninterface-name=ens*\npath=pci-0\n";
-        assert_eq!(with_dhcp(text).unwrap(), b"[match]\ninterface-name=ens*\n");
+        assert_eq!(
+            with_dhcp(text, false).unwrap(),
+            b"[match]\ninterface-name=ens*\n"
+        );
     }
 
     #[test]
     fn ports_stay_as_they_are() {
         let text = b"[connection]\nmaster=bond0\n[ipv4]\nmethod=manual\naddress1=10.0.0.1/8\n";
-        assert_eq!(with_dhcp(text), None);
+        assert_eq!(with_dhcp(text, false), None);
     }
 }

@@ -1,6 +1,7 @@
 //! The network: addresses from DHCP, names that stay, nothing tied to the old hardware.
 
 mod bindings;
+mod dhclient;
 mod dhcp;
 mod ifcfg;
 mod ifupdown;
