@@ -3,7 +3,8 @@
 use crate::mount::{read_fstab, resolve_fstab};
 use crate::{
     Architecture, Content, Error, Facts, Firmware, Guest, GuestPath, Machine, Os, Packages,
-    VolumeFact, boot, cloud_init, firmware, kernels, mdadm, network, packages, selinux, source_tools,
+    VolumeFact, boot, cloud_init, firmware, kernels, mdadm, network, packages, selinux,
+    source_tools,
 };
 use std::collections::BTreeMap;
 
