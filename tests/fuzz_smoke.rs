@@ -1,7 +1,7 @@
 //! Runs what the fuzz targets do over their seeds and over some hundred mutations of them, on
 //! stable Rust and without libFuzzer. The mutations are the same on every run.
 
-#[path = "../fuzz/bodies.rs"]
+#[path = "../fuzz/bodies/mod.rs"]
 #[expect(
     unreachable_pub,
     reason = "public for the fuzz targets, whose library it is"

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use xfs::Xfs;
 
-#[path = "../../../../fuzz/xfs_seal.rs"]
+#[path = "../../../../fuzz/bodies/xfs_seal.rs"]
 #[expect(
     unreachable_pub,
     reason = "public for the fuzz targets, which use it too"
