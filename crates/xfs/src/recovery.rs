@@ -22,7 +22,10 @@ impl Volume {
         if !work.is_empty() {
             self.superblock.features.check_writable()?;
             self.finish_work(work)?;
-            self.write_groups()?;
+            // The log would announce the work again to whoever opens the volume next.
+            self.recovery = Some(recovery);
+            self.finish_recovery()?;
+            return Ok(true);
         }
         self.recovery = Some(recovery);
         self.recount()?;
