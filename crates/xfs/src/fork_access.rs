@@ -214,6 +214,12 @@ impl ForkEditor<'_> {
             .inode
             .literal_len()
             .saturating_sub(needed.max(LEAST_ATTRIBUTES));
+        // Behind the number of a device the kernel takes no other border
+        // (`xfs_dinode_verify_forkoff`).
+        let preferred = match self.inode.format(Fork::Data)? {
+            Format::Device => least,
+            _ => preferred,
+        };
         let border = preferred.min(most).max(least) & !7;
         let fixed = !self.volume.superblock.features.attr2() && self.inode.has_attributes();
         if border < least || border > most || border == 0 || fixed {

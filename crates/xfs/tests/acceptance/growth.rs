@@ -3,8 +3,8 @@
 
 use crate::editing::{NOW, do_all};
 use crate::features::{self, FeatureSet};
-use crate::image::{Image, State, possible};
-use crate::oracle::{everybody_reads, open, without_stored_acls};
+use crate::image::{Image, State, mkfs, possible};
+use crate::oracle::{everybody_reads, open, without_stored_acls, xfs_repair_is_content};
 use fs::{Error, FileSystem, NewNode};
 use fs_acceptance::long;
 use fs_acceptance::operation::{Operation, Step, resolve};
@@ -43,6 +43,36 @@ fn fresh(set: FeatureSet, state: State) -> (Image, Tree) {
     let image = Image::new(set, state, 128);
     let tree = without_stored_acls(image.tree.clone());
     (image, tree)
+}
+
+/// The kernel takes one border alone between the number of a device and attributes.
+#[test]
+fn nodes_without_content_get_attributes() {
+    each_set(&["default", "v4"], |set| {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (path, prototype) = (dir.path().join("image"), dir.path().join("prototype"));
+        let text = "x\n0 0\nd--755 0 0\npipe p--644 0 0\nnull c--666 0 0 1 3\n$\n";
+        std::fs::write(&prototype, text).expect("there is room");
+        let prototype = prototype.to_str().expect("plain text");
+        mkfs(&path, &[set.mkfs, &["-p", prototype]].concat(), 128);
+        let mut fs = open(&path);
+        for name in [&b"pipe"[..], b"null"] {
+            let node = fs.lookup(fs.root(), name).expect("it was made");
+            let edit = fs.edit().expect("editable");
+            edit.set_xattr(
+                node,
+                b"security.selinux",
+                Some(b"system_u:object_r:device_t:s0"),
+            )
+            .expect("there is room");
+        }
+        fs.edit()
+            .expect("editable")
+            .commit()
+            .expect("the device does not fail");
+        drop(fs);
+        xfs_repair_is_content("nodes", &path);
+    });
 }
 
 fn step(path: impl Into<Vec<u8>>, step: Step) -> Operation {
