@@ -28,6 +28,10 @@
 //! Specifications: UEFI 2.10 chapter 5 (GPT, protective MBR); for the MBR, which has none, what
 //! Linux does in `block/partitions/msdos.c`.
 #![warn(clippy::arithmetic_side_effects)]
+#![cfg_attr(
+    test,
+    expect(clippy::arithmetic_side_effects, reason = "tests may fail by overflow")
+)]
 
 mod error;
 mod finding;

@@ -198,7 +198,10 @@ pub enum Error {
         seqno: u64,
     },
     /// Two volume groups have one name.
-    #[error("two volume groups are called {name}: {first} and {second}")]
+    #[error(
+        "two volume groups are called {name}: {first} and {second}; leave out the disk that is not \
+         of this machine, or rename one in the source (vgrename UUID NEWNAME)"
+    )]
     DuplicateGroup {
         /// The name.
         name: String,

@@ -38,8 +38,8 @@ pub type Assembled = Vec<Array>;
 
 /// More than any array has: what version 1 can number.
 const MAX_SLOTS: u32 = 1920;
-/// Members may be behind by this many events: they are written one after the other
-/// (`super_1_validate` of drivers/md/md.c).
+/// Members that are behind by this many events are nothing odd: superblocks are written one after
+/// the other (`super_1_validate` of drivers/md/md.c).
 const MARGIN: u64 = 1;
 
 /// A member: its index, what people call it, its superblock, its device.
@@ -114,18 +114,22 @@ fn device(
     }
     let has_copies = matches!(superblock.level, Level::Raid(1 | 10));
     let mut by_slot: BTreeMap<u32, (&Member<'_>, bool)> = BTreeMap::new();
+    let mut late = Vec::new();
     for member in members {
         let Role::Active(slot) = member.superblock.role else {
             continue;
         };
         let events = member.superblock.events;
-        if has_copies && events.saturating_add(MARGIN) < superblock.events {
-            findings.push(Finding::Stale {
-                array: called.to_owned(),
-                member: member.name.to_owned(),
-                events,
-                newest: superblock.events,
-            });
+        if has_copies && events < superblock.events {
+            if events.saturating_add(MARGIN) < superblock.events {
+                findings.push(Finding::Stale {
+                    array: called.to_owned(),
+                    member: member.name.to_owned(),
+                    events,
+                    newest: superblock.events,
+                });
+            }
+            late.push((slot, member));
             continue;
         }
         agree(freshest, member)?;
@@ -149,6 +153,15 @@ fn device(
             });
         }
         used.push(member.index);
+    }
+    // What is behind is not read: it may have failed since. It is written like the others, for with a
+    // write-intent bitmap Linux takes it back and copies only what the bitmap tells.
+    for (slot, member) in late {
+        let is_sound = agree(freshest, member).is_ok() && member.superblock.unsupported.is_none();
+        if is_sound && slot < slots && !by_slot.contains_key(&slot) {
+            by_slot.insert(slot, (member, false));
+            used.push(member.index);
+        }
     }
     let missing = (0..slots).find(|slot| !by_slot.contains_key(slot));
     match missing {

@@ -34,10 +34,10 @@ pub enum Damage {
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum Finding {
-    /// A member is behind the others and neither read nor written.
+    /// A member is behind the others: written, and not read.
     #[error(
         "{member} is a stale member of the array {array} ({events} events instead of {newest}): \
-         it is neither read nor written, add it anew afterwards (mdadm --add)"
+         it is written and not read; fill it anew afterwards (mdadm --zero-superblock, then --add)"
     )]
     Stale {
         /// Name of the array.
@@ -52,7 +52,7 @@ pub enum Finding {
     /// Members are not there.
     #[error(
         "the array {array} lacks member {slot} of {slots}: if its disk exists, it has to be added \
-         anew after a conversion (mdadm --add)"
+         anew after a conversion (mdadm --zero-superblock, then --add)"
     )]
     Missing {
         /// Name of the array.
