@@ -50,16 +50,9 @@ fn status(error: &Error) -> u8 {
         if is_interruption(cause) {
             return INTERRUPTED;
         }
-        if let Some(error) = cause.downcast_ref::<convert::Error>() {
-            match error {
-                convert::Error::Stale(_)
-                | convert::Error::NoSpace { .. }
-                | convert::Error::PlanFormat { .. }
-                | convert::Error::NoKernel { .. }
-                | convert::Error::Initramfs { .. } => return GUEST,
-                convert::Error::UnknownRule(_) => return FAILED,
-                _ => {}
-            }
+        let conversion = cause.downcast_ref::<convert::Error>();
+        if let Some(status) = conversion.and_then(of_conversion) {
+            return status;
         }
         if let Some(several) = cause.downcast_ref::<Several>() {
             return several.status;
@@ -78,6 +71,21 @@ fn status(error: &Error) -> u8 {
         }
     }
     status
+}
+
+/// The status of a conversion that failed, where it tells. What is behind a rule stands in a box,
+/// which the chain of causes shows as the box.
+fn of_conversion(error: &convert::Error) -> Option<u8> {
+    match error {
+        convert::Error::Rule { source, .. } => of_conversion(source),
+        convert::Error::Stale(_)
+        | convert::Error::NoSpace { .. }
+        | convert::Error::PlanFormat { .. }
+        | convert::Error::NoKernel { .. }
+        | convert::Error::Initramfs { .. } => Some(GUEST),
+        convert::Error::UnknownRule(_) => Some(FAILED),
+        _ => None,
+    }
 }
 
 /// Whose fault something is.
