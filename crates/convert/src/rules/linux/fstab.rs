@@ -118,6 +118,7 @@ fn fits(content: &Content, vfstype: &str) -> bool {
             "ext2" | "ext3" | "ext4" => {
                 matches!(info.kind, FsKind::Ext2 | FsKind::Ext3 | FsKind::Ext4)
             }
+            "xfs" => info.kind == FsKind::Xfs,
             "vfat" | "msdos" => info.kind == FsKind::Vfat,
             _ => false,
         },
@@ -155,18 +156,30 @@ fn treatment(
         ));
     }
     let is_root = mount_point.is_some_and(GuestPath::is_root);
-    // Logical volumes and arrays are put together from what is on the disks.
-    let elsewhere = matches!(
-        DeviceName::parse(spec),
-        DeviceName::Assembled(_) | DeviceName::Other(_)
-    );
-    if is_root || elsewhere || facts.resolve(spec).is_some() {
-        return None;
-    }
-    Some(Treatment::AddOptions(
-        &["nofail"],
-        "it is on none of the disks given",
-    ))
+    let name = DeviceName::parse(spec);
+    let is_elsewhere = match &name {
+        DeviceName::Other(name) => !may_be_logical(name),
+        // It may be inside of an encrypted volume, which nobody looked into.
+        DeviceName::Assembled(_) => facts
+            .volumes
+            .iter()
+            .any(|volume| matches!(volume.content, Content::Luks { .. })),
+        _ => false,
+    };
+    let volume = facts.resolve(spec).and_then(|id| facts.volume(&id));
+    let reason = match volume.map(|volume| &volume.content) {
+        Some(Content::Unreadable(_)) => "it cannot be read from the disks given",
+        None if !is_elsewhere => "it is on none of the disks given",
+        _ => return None,
+    };
+    (!is_root).then_some(Treatment::AddOptions(&["nofail"], reason))
+}
+
+/// Whether `/dev/GROUP/VOLUME` may be meant.
+fn may_be_logical(name: &str) -> bool {
+    let rest = name.strip_prefix("/dev/").unwrap_or_default();
+    matches!(rest.split_once('/'), Some((group, volume))
+        if !volume.is_empty() && !volume.contains('/') && !matches!(group, "disk" | "shm" | "pts"))
 }
 
 fn nofail(draft: &mut Draft<'_>) -> Result<(), Error> {
@@ -209,4 +222,57 @@ fn nofail(draft: &mut Draft<'_>) -> Result<(), Error> {
         draft.find(Severity::Warning, finding);
     }
     draft.write(&path(), fstab.render(), reasons.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fs::FsInfo;
+    use guest::VolumeFact;
+
+    #[test]
+    fn each_driver_has_its_word_in_fstab() {
+        let holds = |kind| {
+            Content::FileSystem(FsInfo {
+                kind,
+                uuid: None,
+                label: None,
+                features: Vec::new(),
+                recovered: false,
+                last_write: None,
+            })
+        };
+        for (kind, word) in [
+            (FsKind::Ext4, "ext3"),
+            (FsKind::Xfs, "xfs"),
+            (FsKind::Vfat, "vfat"),
+        ] {
+            assert!(fits(&holds(kind), word) && fits(&holds(kind), "auto"));
+            assert!(!fits(&holds(kind), "swap"));
+        }
+        assert!(!fits(&holds(FsKind::Xfs), "ext4"));
+    }
+
+    #[test]
+    fn volumes_that_stayed_behind_do_not_stop_the_boot() {
+        let at = |path: &str| Some(GuestPath::from(path));
+        let mut facts = Facts::default();
+        let treat =
+            |facts: &Facts, spec| treatment(facts, spec, "xfs", at("/data").as_ref()).is_some();
+        for spec in ["/dev/sdb1", "/dev/mapper/datavg-lv1", "/dev/datavg/lv1"] {
+            assert!(treat(&facts, spec), "{spec}");
+        }
+        assert!(!treat(&facts, "tmpfs") && !treat(&facts, "/srv/image"));
+        let root = at("/");
+        assert_eq!(treatment(&facts, "/dev/sdb1", "xfs", root.as_ref()), None);
+        facts.volumes.push(VolumeFact {
+            content: Content::Luks {
+                version: 2,
+                uuid: None,
+                label: None,
+            },
+            ..VolumeFact::default()
+        });
+        assert!(!treat(&facts, "/dev/mapper/datavg-lv1"));
+    }
 }

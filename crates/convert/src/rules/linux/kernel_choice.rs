@@ -19,7 +19,7 @@ use guest::{Architecture, Facts, Guest, GuestPath, Kernel, Lineage};
 pub(super) const RULE: Rule = Rule {
     id: "kernel-choice",
     summary: "make a kernel the default that drives the target's disks and network",
-    applies: |facts, _| !facts.kernels.is_empty(),
+    applies: |_, _| true,
     run,
 };
 
@@ -28,7 +28,13 @@ const SYSCONFIG: &str = "/etc/sysconfig/kernel";
 fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
     let (guest, facts, options) = (draft.guest(), draft.facts(), draft.options());
     let usable = |kernel: &&Kernel| rank(facts, options, kernel) > 0;
-    let Some(best) = best(facts, options) else {
+    if facts.kernels.is_empty() {
+        let text = "no kernel was found in /boot or below /lib/modules: the disk that holds /boot is \
+                    missing, or --root names another volume; give all disks of the machine";
+        draft.find(Severity::Problem, text);
+        return Ok(());
+    }
+    let Some(best) = best(guest, facts, options)? else {
         return Err(none_will_do(facts, options));
     };
     if facts.kernels.iter().all(|kernel| usable(&kernel)) {
@@ -62,7 +68,8 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
     }
     if facts.boot.grub.is_none() && !starts_well(facts.boot.default)? {
         changed |= choice.in_legacy_menu(draft)? || choice.in_loader_conf(draft)?;
-        if !changed {
+        // The menu of GRUB Legacy has said by itself why it stays as it is.
+        if !changed && facts.boot.legacy.is_none() {
             let text = format!(
                 "the kernel that starts by itself has no drivers for the target, {} has; rehost \
                  cannot tell how the boot loader chooses. Make it the default in the source",
@@ -94,13 +101,32 @@ pub(super) fn starts<'g>(draft: &Draft<'g>) -> Result<Option<&'g Kernel>, Error>
     if default.is_some_and(|kernel| rank(facts, options, kernel) > 0) {
         return Ok(default);
     }
-    Ok(best(facts, options).or(default))
+    Ok(best(guest, facts, options)?.or(default))
 }
 
-/// The kernel that suits the target best; none if none does.
-fn best<'f>(facts: &'f Facts, options: &Options) -> Option<&'f Kernel> {
+/// The kernel that suits the target best, of those in the menu if one of them does; none if none does.
+fn best<'f>(
+    guest: &Guest,
+    facts: &'f Facts,
+    options: &Options,
+) -> Result<Option<&'f Kernel>, Error> {
+    let mut listed = Vec::new();
+    for entry in &facts.boot.entries {
+        if !rescues(&entry.title, &entry.arguments) {
+            listed.extend(kernel_of(guest, facts, entry)?);
+        }
+    }
+    let of_menu = best_of(listed, facts, options);
+    Ok(of_menu.or_else(|| best_of(&facts.kernels, facts, options)))
+}
+
+fn best_of<'f>(
+    kernels: impl IntoIterator<Item = &'f Kernel>,
+    facts: &Facts,
+    options: &Options,
+) -> Option<&'f Kernel> {
     let suits = |kernel: &&Kernel| rank(facts, options, kernel) > 0;
-    facts.kernels.iter().filter(suits).max_by(|one, other| {
+    kernels.into_iter().filter(suits).max_by(|one, other| {
         let ranks = [one, other].map(|kernel| rank(facts, options, kernel));
         ranks[0].cmp(&ranks[1]).then_with(|| one.compare(other))
     })

@@ -55,6 +55,10 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
         if is_card(draft.facts(), &path)
             && let Some(new) = keyfile::with_dhcp(&bytes, only_card)
         {
+            if keyfile::has_routes(&bytes) && !keyfile::has_routes(&new) {
+                let text = format!("{path}: its fixed routes were given up with the addresses");
+                draft.find(Severity::Warning, text);
+            }
             // NetworkManager ignores profiles that others may read.
             draft.write_with_mode(&path, new, 0o600, WHY)?;
         }

@@ -21,6 +21,10 @@ pub(super) fn with_dhcp(bytes: &[u8], only_card: bool) -> Option<Vec<u8>> {
             ini.remove(section, |key| {
                 key == "ignore-auto-dns" || only_card && key == "never-default"
             });
+        } else if ini.value(section, "method") == Some("auto")
+            && ini.value(section, "dns").is_some_and(|dns| !dns.is_empty())
+        {
+            ini.remove(section, |key| matches!(key, "dns" | "ignore-auto-dns"));
         }
     }
     let new = without_hardware(ini);
@@ -45,22 +49,54 @@ pub(super) fn without_hardware(mut ini: Ini) -> Vec<u8> {
     ini.render()
 }
 
+/// Whether a profile has routes of its own, or rules for them.
+pub(super) fn has_routes(bytes: &[u8]) -> bool {
+    let ini = Ini::parse(bytes);
+    let is_route = |(key, value): (&str, &str)| {
+        (key == "routes" || is_numbered(key, "route") || is_numbered(key, "routing-rule"))
+            && !value.is_empty()
+    };
+    ["ipv4", "ipv6"]
+        .iter()
+        .any(|section| ini.entries(section).any(is_route))
+}
+
 /// Whether a key of `ipv4` or `ipv6` belongs to fixed addresses.
 fn is_fixed(key: &str) -> bool {
-    let numbered = |prefix: &str| {
-        let rest = key.strip_prefix(prefix);
-        rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
-    };
-    matches!(
-        key,
-        "addresses" | "gateway" | "dns" | "dns-search" | "routes"
-    ) || numbered("address")
-        || numbered("route")
+    // Search domains stay: DHCP's are added to them.
+    matches!(key, "addresses" | "gateway" | "dns" | "routes")
+        || ["address", "route", "routing-rule"]
+            .iter()
+            .any(|prefix| is_numbered(key, prefix))
+}
+
+fn is_numbered(key: &str, prefix: &str) -> bool {
+    let rest = key.strip_prefix(prefix);
+    rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn name_servers_of_the_old_site_go_where_dhcp_was_asked_before() {
+        let text =
+            "[ipv4]\nmethod=auto\ndns=192.168.10.2;\nignore-auto-dns=true\ndns-search=a.b;\n";
+        let new = with_dhcp(text.as_bytes(), true).unwrap();
+        assert_eq!(new, b"[ipv4]\nmethod=auto\ndns-search=a.b;\n");
+        assert_eq!(with_dhcp(&new, true), None);
+    }
+
+    #[test]
+    fn routes_and_rules_are_seen_and_go_with_the_addresses() {
+        let text = "[ipv4]\nmethod=manual\naddress1=10.0.0.5/24\nroute-metric=7\nroute1=10.9.0.0/16,10.0.0.9\n\
+                    routing-rule1=priority 5 from 10.0.0.5 table 100\n";
+        assert!(has_routes(text.as_bytes()));
+        let new = with_dhcp(text.as_bytes(), true).unwrap();
+        assert_eq!(new, b"[ipv4]\nmethod=auto\nroute-metric=7\n");
+        assert!(!has_routes(&new));
+    }
 
     #[test]
     fn addresses_become_dhcp() {
