@@ -158,10 +158,10 @@ pub fn guest_files(data: &[u8]) {
     };
     facts.os = guest::Os::of(&guest).ok().flatten().unwrap_or_default();
     let options = convert::Options::default();
-    if let Ok(plan) = convert::plan(&guest, &facts, &options) {
-        if plan.apply(&mut guest, Time::default()).is_ok() {
-            plan.verify(&guest).expect("what was done is there");
-        }
+    if let Ok(plan) = convert::plan(&guest, &facts, &options)
+        && plan.apply(&mut guest, Time::default()).is_ok()
+    {
+        plan.verify(&guest).expect("what was done is there");
     }
     let _ = convert::readiness(&guest, &facts);
 }
