@@ -295,7 +295,7 @@ fn events_say_who_counts() {
     let (devices, arrays) = put_together(vec![leg(with(18), 0, 1), leg(with(20), 1, 2)]);
     let array = &arrays[0];
     assert_eq!(chunks(array)[0], 2);
-    assert_eq!(array.used, [1, 0]);
+    assert_eq!(array.used, [0, 1]);
     assert!(matches!(
         &array.findings[..],
         [Finding::Stale {
