@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A running QEMU. It and all that it started are killed when this goes away.
@@ -20,8 +21,12 @@ pub(super) struct Process {
     /// What it writes to stdout, until it closes it.
     pub(super) output: Receiver<Vec<u8>>,
     said: Arc<Mutex<Vec<u8>>>,
+    /// What reads stderr until that is closed.
+    listener: Option<JoinHandle<()>>,
 }
 
+/// How long what a program said last may be on its way after the program has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Bytes of the end of stderr that are kept.
 const MAX_SAID: usize = 4096;
 /// Pieces of output on their way. When so many wait, QEMU waits too.
@@ -55,16 +60,17 @@ impl Process {
             std::thread::spawn(move || pass_on(stdout, &sender));
         }
         let said = Arc::new(Mutex::new(Vec::new()));
-        if let Some(stderr) = child.stderr.take() {
+        let listener = child.stderr.take().map(|stderr| {
             let said = said.clone();
-            std::thread::spawn(move || remember_end(stderr, &said));
-        }
+            std::thread::spawn(move || remember_end(stderr, &said))
+        });
         Ok(Self {
             child,
             program: program.to_owned(),
             ended: None,
             output,
             said,
+            listener,
         })
     }
 
@@ -107,8 +113,13 @@ impl Process {
         Ok(true)
     }
 
-    /// The end of what it said on stderr, in one line.
+    /// The end of what it said on stderr, in one line; all of it once the program has ended.
     pub(super) fn said(&self) -> String {
+        let until = Instant::now() + LAST_WORDS;
+        let listens = || self.listener.as_ref().is_some_and(|it| !it.is_finished());
+        while self.ended.is_some() && listens() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let said = String::from_utf8_lossy(&said).into_owned();
         let said = said.trim().replace('\n', "; ");
