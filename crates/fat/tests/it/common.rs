@@ -60,7 +60,9 @@ impl Volume {
         let path = dir.path().join("volume");
         std::fs::write(&path, vec![0xa5; kib << 10]).unwrap();
         let mut mkfs = Command::new("mkfs.fat");
-        mkfs.args(["-F", &bits.to_string(), "-i", "1234abcd", "-n", "ESP"]);
+        // Without "--invariant" the label carries the time at which it was made.
+        mkfs.args(["-F", &bits.to_string(), "-n", "ESP"]);
+        mkfs.args(["--invariant", "-i", "1234abcd"]);
         run(mkfs.args(args).arg(&path));
         Self { dir, path }
     }
