@@ -7,8 +7,8 @@ use fs::FileSystem;
 use fs_acceptance::fill;
 use fs_acceptance::kernel::{Mount, set_xattr, sync};
 use fs_acceptance::random::Random;
+use fs_acceptance::runs;
 use fs_acceptance::tree::{self, Depth, assert_same};
-use fs_acceptance::{long, runs};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -32,11 +32,8 @@ fn volumes_that_stopped_in_the_middle_are_recovered_as_the_kernel_does() {
     if !possible() {
         return;
     }
-    for name in SETS {
-        let set = features::named(name);
-        if !set.always && !long() {
-            continue;
-        }
+    for set in features::covered().filter(|set| SETS.contains(&set.name)) {
+        let name = set.name;
         let mut recovered = 0;
         for seed in 0..runs(3, 40) {
             let dir = tempfile::tempdir().expect("a temporary directory");
@@ -69,7 +66,7 @@ fn volumes_that_stopped_in_the_middle_are_recovered_as_the_kernel_does() {
             drop(orphans);
             drop(kernel);
             let label = format!("{name}: stopped, seed {seed}");
-            recovered += usize::from(recovers_as_the_kernel(&label, &image, set));
+            recovered += usize::from(recovers_as_the_kernel(&label, &image, *set));
         }
         assert!(recovered > 0, "{name}: no log was dirty");
         println!("{name}: {recovered} volumes recovered");
@@ -86,11 +83,8 @@ fn copies_of_a_busy_volume_are_recovered_as_the_kernel_does() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let outer = dir.path().join("outer");
     mkfs(&outer, &[], 4096);
-    for name in SETS {
-        let set = features::named(name);
-        if !set.always && !long() {
-            continue;
-        }
+    for set in features::covered().filter(|set| SETS.contains(&set.name)) {
+        let name = set.name;
         let started = Instant::now();
         let host = mount(&outer, "rw");
         let image = host.path(b"image");
@@ -123,7 +117,7 @@ fn copies_of_a_busy_volume_are_recovered_as_the_kernel_does() {
         let mut recovered = 0;
         for copy in copies {
             let label = format!("{name}: {}", copy.display());
-            recovered += usize::from(recovers_as_the_kernel(&label, &copy, set));
+            recovered += usize::from(recovers_as_the_kernel(&label, &copy, *set));
             std::fs::remove_file(&copy).expect("it is there");
         }
         std::fs::remove_file(&image).expect("it is there");

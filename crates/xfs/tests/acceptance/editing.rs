@@ -8,8 +8,8 @@ use fs_acceptance::device::{FileDevice, UndoDevice};
 use fs_acceptance::model::{self, Limits};
 use fs_acceptance::operation::{Operation, Step, apply, apply_to_model, resolve};
 use fs_acceptance::random::Random;
+use fs_acceptance::runs;
 use fs_acceptance::tree::{self, Depth, Tree, assert_same, show};
-use fs_acceptance::{long, runs};
 use std::path::Path;
 use std::time::Instant;
 use xfs::Xfs;
@@ -49,10 +49,7 @@ fn each_set(state: State, scripts: u64) {
     if !possible() {
         return;
     }
-    for set in features::ALL {
-        if (!set.always && !long()) || set.ignores_case() {
-            continue;
-        }
+    for set in features::covered().filter(|set| !set.ignores_case()) {
         let started = Instant::now();
         let mut image = if set.mounts {
             Image::new(*set, state, SIZE)

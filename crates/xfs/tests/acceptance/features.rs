@@ -112,6 +112,16 @@ impl FeatureSet {
     }
 }
 
+/// The feature sets that a test run covers: those of every run, with `REHOST_LONG` all of them, and
+/// with `REHOST_SETS`, names between commas, only these.
+pub(crate) fn covered() -> impl Iterator<Item = &'static FeatureSet> {
+    let named = std::env::var("REHOST_SETS").ok();
+    ALL.iter().filter(move |set| match &named {
+        Some(named) => named.split(',').any(|name| name == set.name),
+        None => set.always || fs_acceptance::long(),
+    })
+}
+
 /// Finds a feature set.
 pub(crate) fn named(name: &str) -> FeatureSet {
     *ALL.iter()

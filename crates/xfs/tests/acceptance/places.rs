@@ -5,7 +5,6 @@ use crate::features::{self, FeatureSet};
 use crate::image::{Image, State, possible};
 use crate::oracle::open;
 use fs::{FileSystem, Kind, NodeId, Part, Role};
-use fs_acceptance::long;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::Range;
@@ -17,7 +16,7 @@ fn every_block_belongs_to_one_thing() {
     if !possible() {
         return;
     }
-    for set in features::ALL.iter().filter(|set| set.always || long()) {
+    for set in features::covered() {
         let state = if set.mounts {
             State::Aged
         } else {

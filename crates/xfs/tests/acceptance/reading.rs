@@ -7,7 +7,6 @@ use crate::prototype;
 use fs::{FileSystem, Time};
 use fs_acceptance::fill;
 use fs_acceptance::kernel::{Mount, set_xattr};
-use fs_acceptance::long;
 use fs_acceptance::operation::resolve;
 use fs_acceptance::random::Random;
 use fs_acceptance::tree::{self, Depth, assert_same, show};
@@ -24,10 +23,7 @@ fn what_the_kernel_wrote_is_read() {
     if !possible() {
         return;
     }
-    for set in features::ALL
-        .iter()
-        .filter(|set| set.mounts && (set.always || long()))
-    {
+    for set in features::covered().filter(|set| set.mounts) {
         let started = Instant::now();
         let dir = tempfile::tempdir().expect("a temporary directory");
         let image = dir.path().join("image");
