@@ -175,10 +175,6 @@ impl Description {
                 .collect::<Result<_, _>>()?,
         })
     }
-
-    pub(super) fn logical(&self, name: &str) -> Option<&Logical> {
-        self.logical.iter().find(|volume| volume.name == name)
-    }
 }
 
 /// A section with its name, for what is said of it.

@@ -32,10 +32,12 @@ pub(super) fn open(
             _ => false,
         };
     let (mut devices, mut members, mut failed) = (Vec::new(), BTreeSet::new(), None);
+    let mut copies = 0_usize;
     for (index, (name, leg)) in legs.into_iter().enumerate() {
         devices.push(match leg {
             Ok(leg) => {
                 members.extend(leg.members);
+                copies = copies.saturating_add(leg.copies);
                 if index == 0 || first_is_there || synced {
                     Leg::in_sync(leg.device)
                 } else {
@@ -57,6 +59,7 @@ pub(super) fn open(
         Ok(device) => Ok(Opened {
             device: Arc::new(device),
             members,
+            copies,
         }),
         Err(error) => Err(failed.unwrap_or_else(|| device_error(&error))),
     }

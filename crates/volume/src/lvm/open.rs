@@ -15,21 +15,26 @@ pub(super) struct Opener<'d> {
     members: &'d [Member],
     /// By the name that the metadata uses; with the index of the member.
     physical: HashMap<&'d str, Result<usize, Error>>,
+    logical: HashMap<&'d str, &'d Logical>,
     /// None while a volume is being opened: it needs itself then.
     opened: HashMap<&'d str, Option<Result<Opened, Error>>>,
     pools: HashMap<&'d str, Arc<Pool>>,
     findings: Vec<Finding>,
 }
 
-/// A device, and the members that it lies on.
+/// A device, the members that it lies on, and how many of them hold one byte of it at most.
 #[derive(Clone, Debug)]
 pub(super) struct Opened {
     pub(super) device: Arc<dyn BlockWrite>,
     pub(super) members: BTreeSet<usize>,
+    pub(super) copies: usize,
 }
 
 /// Volumes in each other: a thin volume over a mirrored pool has four.
 const MAX_DEPTH: usize = 12;
+/// Every copy of a byte costs a write. LVM2 makes 64 (`DEFAULT_RAID1_MAX_IMAGES`), and puts one
+/// mirror on another while a leg is added; mirrors of mirrors of mirrors were made to keep us busy.
+const MAX_COPIES: usize = 128;
 
 impl<'d> Opener<'d> {
     /// `owner` tells which group a member's own metadata is of.
@@ -66,6 +71,11 @@ impl<'d> Opener<'d> {
             description,
             members,
             physical,
+            logical: description
+                .logical
+                .iter()
+                .map(|volume| (volume.name.as_str(), volume))
+                .collect(),
             opened: HashMap::new(),
             pools: HashMap::new(),
             findings: Vec::new(),
@@ -156,7 +166,7 @@ impl<'d> Opener<'d> {
     }
 
     pub(super) fn logical(&self, name: &str) -> Option<&'d Logical> {
-        self.description.logical(name)
+        self.logical.get(name).copied()
     }
 
     /// Size of a volume in bytes.
@@ -182,16 +192,22 @@ impl<'d> Opener<'d> {
             return Err(wrong(format!("{name} lies under too many volumes")));
         };
         self.opened.insert(&volume.name, None);
-        let opened = self.segments(volume, depth);
+        let opened = self.segments(volume, depth).and_then(|opened| {
+            if opened.copies > MAX_COPIES {
+                return Err(wrong(format!("{name} has {} copies", opened.copies)));
+            }
+            Ok(opened)
+        });
         self.opened.insert(&volume.name, Some(opened.clone()));
         opened
     }
 
     fn segments(&mut self, volume: &'d Logical, depth: usize) -> Result<Opened, Error> {
-        let mut members = BTreeSet::new();
+        let (mut members, mut copies) = (BTreeSet::new(), 1);
         let mut devices = Vec::with_capacity(volume.segments.len());
         for segment in &volume.segments {
             let opened = self.segment(volume, segment, depth)?;
+            copies = copies.max(opened.copies);
             members.extend(opened.members);
             devices.push(opened.device);
         }
@@ -202,7 +218,11 @@ impl<'d> Opener<'d> {
                 Arc::new(concat)
             }
         };
-        Ok(Opened { device, members })
+        Ok(Opened {
+            device,
+            members,
+            copies,
+        })
     }
 
     fn segment(
@@ -264,6 +284,7 @@ impl<'d> Opener<'d> {
             SegmentKind::Zero => Ok(Opened {
                 device: Arc::new(Zero::new(size)),
                 members: BTreeSet::new(),
+                copies: 1,
             }),
             SegmentKind::ThinPool { .. } => Err(Error::Type("thin-pool".to_owned())),
             SegmentKind::Snapshot { .. } => Err(Error::Type("snapshot".to_owned())),
@@ -291,9 +312,10 @@ impl<'d> Opener<'d> {
         let chunk = NonZeroU64::new(chunk)
             .filter(|chunk| extent_size.checked_rem(chunk.get()) == Some(0))
             .ok_or_else(|| wrong(format!("stripes of {} are of {chunk} bytes", volume.name)))?;
-        let (mut legs, mut members) = (Vec::new(), BTreeSet::new());
+        let (mut legs, mut members, mut copies) = (Vec::new(), BTreeSet::new(), 1);
         for area in areas {
             let opened = self.place(area, each, depth)?;
+            copies = copies.max(opened.copies);
             members.extend(opened.members);
             legs.push(Leg::in_sync(opened.device));
         }
@@ -304,6 +326,7 @@ impl<'d> Opener<'d> {
         Ok(Opened {
             device: Arc::new(stripes),
             members,
+            copies,
         })
     }
 
@@ -330,6 +353,7 @@ impl<'d> Opener<'d> {
                 let opened = Opened {
                     device: member.device.clone(),
                     members: BTreeSet::from([index]),
+                    copies: 1,
                 };
                 (
                     opened,
@@ -341,10 +365,10 @@ impl<'d> Opener<'d> {
         if start == 0 && size == opened.device.size() {
             return Ok(opened);
         }
-        let window = Window::new(opened.device, start, size).map_err(|_| outside())?;
+        let window = Window::new(opened.device.clone(), start, size).map_err(|_| outside())?;
         Ok(Opened {
             device: Arc::new(window),
-            members: opened.members,
+            ..opened
         })
     }
 
@@ -370,7 +394,7 @@ impl<'d> Opener<'d> {
             return Err(wrong(format!("{pool} is no thin pool")));
         };
         let (metadata, data) = (self.open(metadata, depth)?, self.open(data, depth)?);
-        let mut members: BTreeSet<usize> = data.members.into_iter().collect();
+        let (mut members, copies) = (data.members, data.copies);
         members.extend(origin.iter().flat_map(|origin| &origin.members));
         let open = match self.pools.get(pool_name) {
             Some(open) => open.clone(),
@@ -387,6 +411,7 @@ impl<'d> Opener<'d> {
         Ok(Opened {
             device: Arc::new(volume.map_err(|error| device_error(&error))?),
             members,
+            copies,
         })
     }
 }
@@ -411,4 +436,60 @@ pub(super) fn device_error(error: &dyn std::error::Error) -> Error {
         source = error.source();
     }
     Error::Device(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use block::Memory;
+    use std::fmt::Write as _;
+
+    #[test]
+    fn mirrors_of_mirrors_have_an_end() {
+        let mut volumes = String::new();
+        let mut add = |number: usize, segment: &str| {
+            let written = write!(
+                volumes,
+                "m{number} {{ id=\"aaaaaa-0000-0000-0000-0000-0000-00000{number}\"
+                 status=[\"VISIBLE\"] segment_count=1
+                 segment1 {{ start_extent=0 extent_count=1 {segment} }} }}\n"
+            );
+            written.unwrap();
+        };
+        add(0, "type=\"striped\" stripe_count=1 stripes=[\"pv0\", 0]");
+        for number in 1..6 {
+            let leg = format!("\"m{}\", 0", number - 1);
+            let legs = [&*leg; 4].join(", ");
+            add(
+                number,
+                &format!("type=\"mirror\" mirror_count=4 mirrors=[{legs}]"),
+            );
+        }
+        let text = format!(
+            "contents=\"Text Format Volume Group\" version=1
+             vg {{ id=\"bbbbbb-0000-0000-0000-0000-0000-000000\" seqno=1 extent_size=8
+             physical_volumes {{ pv0 {{ id=\"cccccc-0000-0000-0000-0000-0000-000000\"
+             pe_start=0 pe_count=1 }} }} logical_volumes {{ {volumes} }} }}"
+        );
+        let description = Description::parse(text.as_bytes()).unwrap();
+        let members = [Member {
+            name: "disk".to_owned(),
+            device: Arc::new(Memory::new(vec![0; 4096])),
+        }];
+        let label = Label {
+            uuid: description.physical["pv0"].id,
+            device_size: 4096,
+            metadata_areas: Vec::new(),
+        };
+        let labels = BTreeMap::from([(0, label)]);
+        let (group, _) = Opener::new(&description, &members, &labels, |_| None).group();
+        let said = group.volumes.iter().map(|volume| match &volume.device {
+            Ok(_) => "opened".to_owned(),
+            Err(error) => error.to_string(),
+        });
+        let said: Vec<String> = said.collect();
+        assert_eq!(said[..4], ["opened"; 4]);
+        assert_eq!(said[4], "the metadata is wrong: m4 has 256 copies");
+        assert_eq!(said[5], said[4]);
+    }
 }

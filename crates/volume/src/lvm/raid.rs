@@ -121,6 +121,7 @@ pub(super) fn open(
         .max_by_key(|superblock| superblock.events)
         .copied();
     let (mut legs, mut members, mut failed) = (Vec::new(), BTreeSet::new(), None);
+    let mut copies_each = 1;
     for (position, (image, superblock)) in images.into_iter().zip(superblocks).enumerate() {
         let data = match image.data {
             Ok(data) => data,
@@ -149,6 +150,7 @@ pub(super) fn open(
             _ => None,
         };
         members.extend(data.members);
+        copies_each = copies_each.max(data.copies);
         legs.push(match why {
             None => Leg::in_sync(data.device),
             Some(why) => {
@@ -170,6 +172,7 @@ pub(super) fn open(
         Ok(device) => Ok(Opened {
             device: Arc::new(device),
             members,
+            copies: copies.saturating_mul(copies_each),
         }),
         Err(error) => Err(failed.unwrap_or_else(|| device_error(&error))),
     }
