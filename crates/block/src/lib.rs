@@ -18,6 +18,7 @@
 //! ```
 #![warn(clippy::arithmetic_side_effects)]
 
+mod cache;
 mod concat;
 mod device;
 mod error;
@@ -28,6 +29,7 @@ mod stripes;
 mod window;
 mod zero;
 
+pub use cache::BlockCache;
 pub use concat::Concat;
 pub use device::{BlockRead, BlockWrite};
 pub use error::Error;

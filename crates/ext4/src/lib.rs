@@ -41,7 +41,6 @@ mod allocator;
 mod attributes;
 mod bitmap;
 mod block_map;
-mod cache;
 mod check;
 mod checksum;
 mod content;

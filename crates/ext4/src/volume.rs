@@ -1,7 +1,6 @@
 //! The file system below names: blocks, inodes and what is known about groups.
 
 use crate::allocator::Allocator;
-use crate::cache::BlockCache;
 use crate::checksum::InodeSeed;
 use crate::error::{CorruptKind, Error};
 use crate::group_descriptor::GroupDescriptor;
@@ -9,7 +8,7 @@ use crate::inode::{Inode, InodeNumber, flag};
 use crate::mapping::Mapping;
 use crate::superblock::Superblock;
 use crate::{block_map, extent};
-use block::BlockWrite;
+use block::{BlockCache, BlockWrite};
 use fs::Time;
 use ondisk::width::{u64_of, usize_of_u32};
 use std::collections::BTreeMap;

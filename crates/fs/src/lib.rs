@@ -10,6 +10,7 @@
 //! [`FileSystem::edit`], before anything is touched; reading works on.
 #![warn(clippy::arithmetic_side_effects)]
 
+mod acl;
 mod error;
 mod info;
 pub mod memory;
@@ -17,6 +18,7 @@ mod meta;
 mod places;
 mod system;
 
+pub use acl::{AccessEntry, AccessList, AccessTag};
 pub use error::Error;
 pub use info::{FsInfo, FsKind, Space};
 pub use memory::MemoryFs;

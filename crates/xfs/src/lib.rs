@@ -46,7 +46,6 @@
 mod allocator;
 mod attr;
 mod attributes;
-mod cache;
 mod check;
 mod checksum;
 mod chunk;

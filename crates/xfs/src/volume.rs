@@ -1,13 +1,12 @@
 //! The file system below names: blocks, and what is known about groups and inodes.
 
-use crate::cache::BlockCache;
 use crate::error::{CorruptKind, Error};
 use crate::extent::Map;
 use crate::group::Group;
 use crate::inode::{Fork, Inode};
 use crate::log::Recovery;
 use crate::superblock::{FsBlock, Superblock};
-use block::BlockWrite;
+use block::{BlockCache, BlockWrite};
 use fs::Time;
 use ondisk::width::{u64_of, usize_of_u32};
 use std::collections::BTreeMap;

@@ -1,134 +1,85 @@
-//! Access control lists: on disk without the identifiers that mean nothing, at the kernel's
-//! boundary with them.
+//! Access control lists on disk: a version and entries, of which those have an identifier that
+//! need one.
+//!
+//! Source: `ext4_acl_header` and `ext4_acl_entry` in the kernel's `fs/ext4/acl.h`.
 
-use crate::error::{CorruptKind, Error, UnsupportedKind};
+use crate::error::{CorruptKind, Error};
+use fs::{AccessEntry, AccessList, AccessTag};
 use ondisk::Cursor;
 
-/// Translates `ext4_acl_header` and its entries to `posix_acl_xattr_header` and its own.
-pub(super) fn from_disk(value: &[u8]) -> Result<Vec<u8>, Error> {
+/// `EXT4_ACL_VERSION`.
+const VERSION: u32 = 1;
+
+/// Reads a list.
+pub(super) fn from_disk(value: &[u8]) -> Result<AccessList, Error> {
     let broken = |reason| -> Error { CorruptKind::Acl { reason }.into() };
     let short = |_| broken("it ends inside an entry");
     let mut cursor = Cursor::new(value);
-    if cursor.u32_le().map_err(short)? != DISK_VERSION {
+    if cursor.u32_le().map_err(short)? != VERSION {
         return Err(broken("its version is not 1"));
     }
-    let mut shown = SHOWN_VERSION.to_le_bytes().to_vec();
+    let mut list = AccessList::default();
     while !cursor.is_empty() {
         let tag = cursor.u16_le().map_err(short)?;
         let permissions = cursor.u16_le().map_err(short)?;
-        let id = match tag {
-            USER | GROUP => cursor.u32_le().map_err(short)?,
-            USER_OBJ | GROUP_OBJ | MASK | OTHER => NO_ID,
-            _ => return Err(broken("an entry has an unknown tag")),
+        let tag = AccessTag::new(tag, 0).ok_or_else(|| broken("an entry has an unknown tag"))?;
+        let tag = match tag {
+            AccessTag::User(_) => AccessTag::User(cursor.u32_le().map_err(short)?),
+            AccessTag::Group(_) => AccessTag::Group(cursor.u32_le().map_err(short)?),
+            tag => tag,
         };
-        shown.extend(tag.to_le_bytes());
-        shown.extend(permissions.to_le_bytes());
-        shown.extend(id.to_le_bytes());
+        list.0.push(AccessEntry { tag, permissions });
     }
-    Ok(shown)
+    Ok(list)
 }
 
 /// The other way round.
-pub(super) fn to_disk(value: &[u8]) -> Result<Vec<u8>, Error> {
-    let refused =
-        |()| -> Error { UnsupportedKind::Other("a malformed access control list").into() };
-    let short = |_| refused(());
-    let mut cursor = Cursor::new(value);
-    if cursor.u32_le().map_err(short)? != SHOWN_VERSION {
-        return Err(refused(()));
-    }
-    let mut stored = DISK_VERSION.to_le_bytes().to_vec();
-    while !cursor.is_empty() {
-        let tag = cursor.u16_le().map_err(short)?;
-        let permissions = cursor.u16_le().map_err(short)?;
-        let id = cursor.u32_le().map_err(short)?;
-        stored.extend(tag.to_le_bytes());
+pub(super) fn to_disk(list: &AccessList) -> Vec<u8> {
+    let mut stored = VERSION.to_le_bytes().to_vec();
+    for AccessEntry { tag, permissions } in &list.0 {
+        stored.extend(tag.number().to_le_bytes());
         stored.extend(permissions.to_le_bytes());
-        match tag {
-            USER | GROUP => stored.extend(id.to_le_bytes()),
-            USER_OBJ | GROUP_OBJ | MASK | OTHER => {}
-            _ => return Err(refused(())),
-        }
+        stored.extend(tag.id().into_iter().flat_map(u32::to_le_bytes));
     }
-    Ok(stored)
+    stored
 }
-
-/// The list as it is on disk, with the permissions of owner, mask (or group, if there is no mask)
-/// and others taken from `mode`, as the kernel's `posix_acl_chmod` does.
-pub(super) fn with_mode(value: &[u8], mode: u16) -> Result<Vec<u8>, Error> {
-    let mut shown = from_disk(value)?;
-    let entries = shown.get_mut(4..).unwrap_or_default();
-    let has_mask = entries.chunks(8).any(|entry| tag(entry) == MASK);
-    for entry in entries.chunks_mut(8) {
-        let shift = match tag(entry) {
-            USER_OBJ => 6,
-            MASK => 3,
-            GROUP_OBJ if !has_mask => 3,
-            OTHER => 0,
-            _ => continue,
-        };
-        entry[2..4].copy_from_slice(&((mode >> shift) & 7).to_le_bytes());
-    }
-    to_disk(&shown)
-}
-
-/// The tag of an entry as the kernel shows it.
-fn tag(entry: &[u8]) -> u16 {
-    entry
-        .first_chunk()
-        .map_or(0, |tag| u16::from_le_bytes(*tag))
-}
-
-const DISK_VERSION: u32 = 1;
-const SHOWN_VERSION: u32 = 2;
-const USER_OBJ: u16 = 0x01;
-const USER: u16 = 0x02;
-const GROUP_OBJ: u16 = 0x04;
-const GROUP: u16 = 0x08;
-const MASK: u16 = 0x10;
-const OTHER: u16 = 0x20;
-const NO_ID: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SHOWN: &[u8] = &[
-        2, 0, 0, 0, // version
-        1, 0, 6, 0, 0xff, 0xff, 0xff, 0xff, // the owner
-        2, 0, 4, 0, 0xe8, 3, 0, 0, // user 1000
-        4, 0, 4, 0, 0xff, 0xff, 0xff, 0xff, // the group
-        0x10, 0, 4, 0, 0xff, 0xff, 0xff, 0xff, // the mask
-        0x20, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, // others
-    ];
-
-    #[test]
-    fn lists_survive_both_ways() {
-        let stored = to_disk(SHOWN).unwrap();
-        assert_eq!(stored.len(), 4 + 4 * 4 + 8);
-        assert_eq!(from_disk(&stored).unwrap(), SHOWN);
+    fn list() -> AccessList {
+        let tags = [
+            AccessTag::UserObj,
+            AccessTag::User(1000),
+            AccessTag::GroupObj,
+            AccessTag::Mask,
+            AccessTag::Other,
+        ];
+        AccessList(
+            tags.map(|tag| AccessEntry {
+                tag,
+                permissions: 4,
+            })
+            .into(),
+        )
     }
 
     #[test]
-    fn a_new_mode_changes_the_mask_and_not_the_group() {
-        let stored = with_mode(&to_disk(SHOWN).unwrap(), 0o4751).unwrap();
-        let shown = from_disk(&stored).unwrap();
-        let permissions: Vec<u8> = shown[4..].chunks(8).map(|entry| entry[2]).collect();
-        assert_eq!(permissions, [7, 4, 4, 5, 1]);
-        let without_mask = [&SHOWN[..28], &SHOWN[36..]].concat();
-        let stored = with_mode(&to_disk(&without_mask).unwrap(), 0o751).unwrap();
-        assert_eq!(from_disk(&stored).unwrap()[22], 5);
+    fn lists_survive_both_ways() {
+        let stored = to_disk(&list());
+        assert_eq!(stored.len(), 4 + 4 * 4 + 8);
+        assert_eq!(from_disk(&stored).unwrap(), list());
     }
 
     #[test]
     fn broken_lists_are_errors() {
-        let stored = to_disk(SHOWN).unwrap();
+        let stored = to_disk(&list());
         for (at, value) in [(0, 2), (4, 3)] {
             let mut broken = stored.clone();
             broken[at] = value;
             assert!(matches!(from_disk(&broken), Err(Error::Corrupt(_))));
         }
         assert!(from_disk(&stored[..stored.len() - 1]).is_err());
-        assert!(matches!(to_disk(&SHOWN[..9]), Err(Error::Unsupported(_))));
     }
 }

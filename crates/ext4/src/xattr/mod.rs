@@ -123,7 +123,9 @@ impl Attributes {
         let key = Key::access_acl();
         for attribute in self.body.iter_mut().chain(&mut self.block) {
             if let (true, Value::Here(value)) = (attribute.key == key, &mut attribute.value) {
-                *value = acl::with_mode(value, mode)?;
+                let mut list = acl::from_disk(value)?;
+                list.set_mode(mode);
+                *value = acl::to_disk(&list);
             }
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::acl;
 use crate::error::{Error, UnsupportedKind};
+use fs::AccessList;
 
 /// The name of an attribute as it is stored, in the order of a block.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -69,7 +70,7 @@ impl Key {
     /// Translates a value from disk to what the kernel shows.
     pub(crate) fn value_from_disk(&self, value: Vec<u8>) -> Result<Vec<u8>, Error> {
         if self.is_acl() {
-            acl::from_disk(&value)
+            Ok(acl::from_disk(&value)?.to_xattr())
         } else {
             Ok(value)
         }
@@ -78,7 +79,9 @@ impl Key {
     /// Translates a value as the kernel takes it to what lies on disk.
     pub(crate) fn value_to_disk(&self, value: &[u8]) -> Result<Vec<u8>, Error> {
         if self.is_acl() {
-            acl::to_disk(value)
+            let list = AccessList::from_xattr(value)
+                .ok_or(UnsupportedKind::Other("a malformed access control list"))?;
+            Ok(acl::to_disk(&list))
         } else {
             Ok(value.to_vec())
         }

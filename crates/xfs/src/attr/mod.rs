@@ -90,7 +90,9 @@ pub(crate) fn follow_mode(fork: &mut dyn ForkEdit, mode: u16) -> Result<(), Erro
     let Some(list) = attributes.iter_mut().find(|known| known.key == key) else {
         return Ok(());
     };
-    let after = acl::with_mode(&list.value, mode)?;
+    let mut with_mode = acl::from_disk(&list.value)?;
+    with_mode.set_mode(mode);
+    let after = acl::to_disk(&with_mode);
     if list.value == after {
         return Ok(());
     }

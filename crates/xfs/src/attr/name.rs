@@ -3,6 +3,7 @@
 use super::acl;
 use crate::da::{be64, hash_name};
 use crate::error::{Error, UnsupportedKind};
+use fs::AccessList;
 
 /// The name of an attribute as it is stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -96,7 +97,7 @@ impl Key {
     /// Translates a value from disk to what the kernel shows.
     pub(super) fn value_from_disk(&self, value: Vec<u8>) -> Result<Vec<u8>, Error> {
         if self.is_list() {
-            acl::from_disk(&value)
+            Ok(acl::from_disk(&value)?.to_xattr())
         } else {
             Ok(value)
         }
@@ -105,7 +106,9 @@ impl Key {
     /// Translates a value as the kernel takes it to what lies on disk.
     pub(super) fn value_to_disk(&self, value: &[u8]) -> Result<Vec<u8>, Error> {
         if self.is_list() {
-            acl::to_disk(value)
+            let list = AccessList::from_xattr(value)
+                .ok_or(UnsupportedKind::Other("a malformed access control list"))?;
+            Ok(acl::to_disk(&list))
         } else {
             Ok(value.to_vec())
         }

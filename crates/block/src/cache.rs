@@ -1,4 +1,4 @@
-//! A small store of metadata blocks that were read.
+//! A small store of blocks that were read.
 
 use ondisk::width::u64_of;
 use std::collections::{HashMap, VecDeque};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Keeps the blocks that were read last; oldest go first.
 #[derive(Debug)]
-pub(crate) struct BlockCache {
+pub struct BlockCache {
     capacity: usize,
     state: Mutex<State>,
 }
@@ -23,7 +23,7 @@ const CAPACITY: usize = 8 << 20;
 
 impl BlockCache {
     /// An empty store for blocks of `block_size` bytes.
-    pub(crate) fn new(block_size: usize) -> Self {
+    pub fn new(block_size: usize) -> Self {
         Self {
             capacity: CAPACITY.checked_div(block_size).unwrap_or(1),
             state: Mutex::default(),
@@ -36,12 +36,12 @@ impl BlockCache {
     }
 
     /// The block, if it is kept.
-    pub(crate) fn find(&self, block: u64) -> Option<Arc<[u8]>> {
+    pub fn find(&self, block: u64) -> Option<Arc<[u8]>> {
         self.state().blocks.get(&block).cloned()
     }
 
     /// Keeps a block.
-    pub(crate) fn keep(&self, block: u64, bytes: Arc<[u8]>) {
+    pub fn keep(&self, block: u64, bytes: Arc<[u8]>) {
         let mut state = self.state();
         if state.blocks.insert(block, bytes).is_none() {
             state.order.push_back(block);
@@ -54,7 +54,7 @@ impl BlockCache {
     }
 
     /// Forgets blocks that now hold something else.
-    pub(crate) fn forget(&self, blocks: Range<u64>) {
+    pub fn forget(&self, blocks: Range<u64>) {
         let mut state = self.state();
         // What stays in the order only makes the block that comes there next go earlier.
         if blocks.end.saturating_sub(blocks.start) < u64_of(state.blocks.len()) {
@@ -67,7 +67,7 @@ impl BlockCache {
     }
 
     /// Forgets everything.
-    pub(crate) fn clear(&self) {
+    pub fn clear(&self) {
         *self.state() = State::default();
     }
 }
