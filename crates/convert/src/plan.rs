@@ -2,12 +2,15 @@
 
 use crate::labels::Labels;
 use crate::rules::RULES;
-use crate::{Change, Draft, Error, Finding, Options, originals};
+use crate::{Change, Draft, Error, Finding, Options, Severity, originals};
 use guest::{Facts, Guest, VolumeId};
 use serde::{Deserialize, Serialize};
 
 /// The version of the plan's JSON that this rehost writes and reads.
 pub const PLAN_FORMAT: u32 = 1;
+
+/// What stands in place of a rule's id where inspection found something, before any rule ran.
+pub(crate) const INSPECT: &str = "inspect";
 
 /// All that will be done, and nothing else: closed, ordered, serializable.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -20,7 +23,7 @@ pub struct Plan {
     pub options: Options,
     /// One change for each object, in the order of application.
     pub changes: Vec<Change>,
-    /// What the user should know.
+    /// What the user should know: what inspection found odd, then what the rules found.
     pub findings: Vec<Finding>,
 }
 
@@ -60,7 +63,9 @@ pub fn plan(guest: &Guest, facts: &Facts, options: &Options) -> Result<Plan, Err
             source: Box::new(source),
         })?;
     }
-    let (changes, findings) = draft.finish();
+    let (changes, found) = draft.finish();
+    let mut findings: Vec<Finding> = facts.findings.iter().map(inspected).collect();
+    findings.extend(found);
     Ok(Plan {
         format: PLAN_FORMAT,
         guest: PlannedGuest {
@@ -72,6 +77,15 @@ pub fn plan(guest: &Guest, facts: &Facts, options: &Options) -> Result<Plan, Err
         changes: originals::keep(guest, &labels, changes)?,
         findings,
     })
+}
+
+/// What was odd before any rule ran: a missing physical volume, an array that lacks a member.
+fn inspected(text: &String) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        rule: INSPECT.to_owned(),
+        text: text.clone(),
+    }
 }
 
 impl Plan {

@@ -1,5 +1,6 @@
 //! Whether a guest can run on each generation of instances, before anything is converted.
 
+use crate::plan::INSPECT;
 use crate::rules::RULES;
 use crate::{Error, Options, Severity, Target, plan};
 use guest::{Architecture, Facts, Guest};
@@ -76,7 +77,9 @@ fn judge(guest: &Guest, facts: &Facts, generation: Generation) -> Readiness {
     };
     let of = |severity| {
         let findings = plan.findings.iter();
-        let findings = findings.filter(move |finding| finding.severity == severity);
+        // What inspection found is said once, beside the verdicts.
+        let of_rules = findings.filter(|finding| finding.rule != INSPECT);
+        let findings = of_rules.filter(move |finding| finding.severity == severity);
         findings.map(|finding| finding.text.clone())
     };
     readiness.reasons = of(Severity::Problem).collect();

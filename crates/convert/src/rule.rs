@@ -34,7 +34,7 @@ pub enum Severity {
 pub struct Finding {
     /// How much it matters.
     pub severity: Severity,
-    /// Id of the rule that found it.
+    /// Id of the rule that found it; `inspect` if it was found before any rule ran.
     pub rule: String,
     /// What, where, and what to do.
     pub text: String,

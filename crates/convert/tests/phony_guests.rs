@@ -20,8 +20,8 @@
 #[path = "../../guest/tests/support/mod.rs"]
 mod support;
 
-use convert::{After, Options, Target, convert, plan};
-use guest::{Facts, Guest, Machine, SourceDisk, inspect};
+use convert::{After, Change, Options, State, Target, convert, plan};
+use guest::{Facts, Guest, GuestPath, Machine, SourceDisk, inspect};
 use std::error::Error;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -82,6 +82,12 @@ fn make(name: &str, dir: &Path) -> Option<PathBuf> {
     Some(disk)
 }
 
+fn open(name: &str, disk: &Path) -> Machine {
+    let device = raw_image(disk);
+    let name = name.to_owned();
+    Machine::open(vec![SourceDisk { name, device }]).unwrap()
+}
+
 /// What is the same on every run and fits on lines.
 fn tell(facts: &Facts) -> String {
     let mut said = String::new();
@@ -125,11 +131,7 @@ fn check(name: &str) {
     let Some(disk) = make(name, dir.path()) else {
         return;
     };
-    let machine = Machine::open(vec![SourceDisk {
-        name: name.to_owned(),
-        device: raw_image(&disk),
-    }])
-    .unwrap();
+    let machine = open(name, &disk);
     let roots = machine.roots().unwrap();
     assert_eq!(roots.len(), 1, "{name}: {roots:?}");
     let root = &roots[0].volume;
@@ -149,7 +151,7 @@ fn check(name: &str) {
         }
         let how = match (&change.before, &change.after) {
             (_, After::Absent) => '-',
-            (convert::State::Absent, _) => '+',
+            (State::Absent, _) => '+',
             _ => '~',
         };
         let mut rules: Vec<_> = change
@@ -202,9 +204,67 @@ fn check(name: &str) {
         };
         assert_eq!(found, *has, "{name}: {line:?} in {path}:\n{content}");
     }
+    let labelled = check_labels(name, &disk, &guest, &converted.plan.changes);
+    println!("{name}: {labelled} labels are right");
     let facts = inspect(&machine, &guest).unwrap();
     let again = plan(&guest, &facts, &options).unwrap();
     assert!(again.is_empty(), "{name}: {}", again.render(true));
+}
+
+/// Whether everything that was changed has the label that libselinux gives it where it is new, and
+/// else the one that it had. Says how many there are: none without a policy in the guest, or without
+/// libselinux's program.
+fn check_labels(name: &str, disk: &Path, guest: &Guest, changes: &[Change]) -> usize {
+    const POLICY: &str = "/etc/selinux/targeted/contexts/files/file_contexts";
+    let dir = tempfile::tempdir().unwrap();
+    let policy = dir.path().join("file_contexts");
+    for suffix in ["", ".homedirs", ".local", ".subs_dist", ".subs"] {
+        let path = format!("{POLICY}{suffix}");
+        if let Some(content) = guest.read(&path.as_str().into(), 1 << 20).unwrap() {
+            std::fs::write(dir.path().join(format!("file_contexts{suffix}")), content).unwrap();
+        }
+    }
+    if !policy.exists() || Command::new("matchpathcon").output().is_err() {
+        return 0;
+    }
+    let machine = open(name, disk);
+    let before = Guest::open(&machine, &machine.roots().unwrap()[0].volume).unwrap();
+    let label = |guest: &Guest, path: &GuestPath| {
+        let attributes = guest.xattrs(path).unwrap();
+        let mut labels = attributes
+            .into_iter()
+            .filter(|it| it.name == b"security.selinux");
+        let label = labels.next().map(|it| String::from_utf8(it.value).unwrap());
+        label.map(|label| label.trim_end_matches('\0').to_owned())
+    };
+    let mut labelled = 0;
+    for change in changes {
+        let kind = match &change.after {
+            After::Absent => continue,
+            After::File { .. } => "file",
+            After::Dir { .. } => "dir",
+            After::Symlink { .. } => "lnk_file",
+        };
+        let path = &change.path;
+        // The firmware's volume has no labels.
+        if path.to_string().starts_with("/boot/efi/") {
+            continue;
+        }
+        let found = label(guest, path);
+        let mut matchpathcon = Command::new("matchpathcon");
+        matchpathcon.args(["-n", "-m", kind, "-f"]).arg(&policy);
+        let theirs = matchpathcon.arg(path.to_string()).output().unwrap();
+        let theirs = String::from_utf8(theirs.stdout).unwrap();
+        let wanted = match (&change.before, theirs.trim()) {
+            (State::File { .. } | State::Dir { .. }, _) => label(&before, path),
+            (_, "<<none>>") => None,
+            (_, theirs) => Some(theirs.to_owned()),
+        };
+        assert_eq!(found, wanted, "{name}: label of {path}");
+        labelled += usize::from(found.is_some());
+    }
+    assert!(labelled > 0, "{name}: nothing has a label");
+    labelled
 }
 
 /// Machines that differ from others in little more than names are looked at with `REHOST_LONG=1`.

@@ -4,7 +4,7 @@
 //! system goes in and comes out by that map. Needs root, lvm2, e2fsprogs, fdisk and python3.
 
 use block::{BlockRead, Memory};
-use convert::{Options, convert, plan};
+use convert::{Options, Severity, convert, plan};
 use guest::{Content, Facts, Guest, Machine, SourceDisk, VolumeId};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -268,4 +268,9 @@ fn a_root_on_a_mirror_converts_on_both_legs() {
     let alone = machine(&disks[..1]);
     assert!(alone.findings()[0].contains("lacks member 1 of 2"));
     assert_eq!(alone.roots().unwrap().len(), 1);
+    // Whoever converts it is told.
+    let done = convert(&alone, &id, &Options::default(), None).unwrap();
+    let told = &done.plan.findings[0];
+    assert_eq!((&*told.rule, told.severity), ("inspect", Severity::Warning));
+    assert_eq!(told.text, alone.findings()[0]);
 }

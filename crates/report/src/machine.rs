@@ -137,12 +137,6 @@ impl Machine {
     /// Takes over what a conversion found and did.
     pub fn add_conversion(&mut self, facts: &guest::Facts, plan: &convert::Plan) {
         self.guest = Some(Guest::from(facts));
-        let odd = facts.findings.iter().map(|text| Finding {
-            severity: Severity::Warning,
-            rule: "inspect".to_owned(),
-            text: text.clone(),
-        });
-        self.findings.extend(odd);
         self.findings
             .extend(plan.findings.iter().map(Finding::from));
         self.changes = Change::all(&plan.changes);
