@@ -12,7 +12,7 @@ mod repack;
 
 pub use assess::Report;
 pub use extend::{Extension, ExtraFile, Method, Request};
-pub use parameter::parameter_type;
+pub use parameter::{Parameter, parameter_type};
 
 use crate::codec::{Compression, Unpacker};
 use crate::error::{CorruptKind, Error, UnsupportedKind};

@@ -75,7 +75,7 @@ mod segment;
 
 pub use codec::Compression;
 pub use contents::{Contents, Entry, File};
-pub use drivers::{Extension, ExtraFile, Method, Report, Request, parameter_type};
+pub use drivers::{Extension, ExtraFile, Method, Parameter, Report, Request, parameter_type};
 pub use error::{Corrupt, Error, Position, Unsupported};
 pub use initramfs::Initramfs;
 pub use kind::Kind;

@@ -2,7 +2,8 @@
 //!
 //! Amazon asks for the longest timeout that the kernel takes ("I/O operation timeout", EC2 user
 //! guide). The parameter is `nvme_core.io_timeout`, before Linux 4.6 `nvme.io_timeout`; before Linux
-//! 4.15 it is a byte. A value that does not fit keeps the module from loading. Red Hat's and Amazon's
+//! 4.15 it is a byte, and the first drivers have none. A value that does not fit keeps the module from
+//! loading, and before Linux 3.11 so does a parameter that it does not know. Red Hat's and Amazon's
 //! kernels have newer drivers than their versions say, so the modules themselves are asked.
 
 use super::command_lines::{self, Edit};
@@ -10,7 +11,7 @@ use super::modules::Modules;
 use crate::{Draft, Error, Rule};
 use guest::boot::CommandLine;
 use guest::{Guest, Kernel};
-use initramfs::parameter_type;
+use initramfs::{Parameter, parameter_type};
 
 /// Sets the longest NVMe timeout.
 pub(super) const RULE: Rule = Rule {
@@ -71,19 +72,28 @@ fn timeout_of(guest: &Guest, kernel: &Kernel) -> Result<Option<Timeout>, Error> 
     let Some(tree) = Modules::of(guest, kernel) else {
         return Ok(guessed);
     };
+    let mut unknown = Vec::new();
     for (module, name) in MODULES.into_iter().zip(NAMES) {
         // A module that cannot be read is the concern of the initramfs; the version says enough.
-        let Ok(kind) = parameter_type(&tree, module, PARAMETER) else {
+        let Ok(parameter) = parameter_type(&tree, module, PARAMETER) else {
             return Ok(guessed);
         };
-        match kind.as_deref() {
-            None => {}
-            Some("uint" | "ulong" | "ullong") => return Ok(Some((name, u64::from(u32::MAX)))),
-            Some("ushort") => return Ok(Some((name, u64::from(u16::MAX)))),
-            Some(_) => return Ok(Some((name, u64::from(u8::MAX)))),
-        }
+        let kind = match parameter {
+            Parameter::Taken(kind) => kind,
+            Parameter::Unknown => {
+                unknown.push(name);
+                continue;
+            }
+            Parameter::Untold => continue,
+        };
+        let highest = match kind.as_str() {
+            "uint" | "ulong" | "ullong" => u64::from(u32::MAX),
+            "ushort" => u64::from(u16::MAX),
+            _ => u64::from(u8::MAX),
+        };
+        return Ok(Some((name, highest)));
     }
-    Ok(guessed)
+    Ok(guessed.filter(|(name, _)| !unknown.contains(name)))
 }
 
 /// The parameters of the modules.
@@ -221,5 +231,28 @@ mod tests {
             after.text("/etc/kernel/cmdline"),
             "ro nvme_core.io_timeout=4294967295\n"
         );
+    }
+
+    #[test]
+    fn a_driver_without_the_parameter_is_given_none() {
+        let version = "2.6.32-431.el6.x86_64";
+        let tree = format!("/lib/modules/{version}");
+        let guest = TestGuest::of(&[
+            (
+                "/boot/grub/grub.conf",
+                "title A\n\tkernel /vmlinuz-2.6.32-431.el6.x86_64 ro\n",
+            ),
+            (&format!("/boot/vmlinuz-{version}"), ""),
+            (
+                &format!("{tree}/modules.dep"),
+                "kernel/drivers/block/nvme.ko:\n",
+            ),
+            (
+                &format!("{tree}/kernel/drivers/block/nvme.ko"),
+                "\x7fELF\0parmtype=nvme_major:int\0vermagic=2.6.32-431.el6.x86_64 SMP mod_unload \0",
+            ),
+        ])
+        .with_kernels();
+        assert!(guest.run(&[RULE]).changed.is_empty());
     }
 }
