@@ -6,8 +6,10 @@
 //! came up as `ens33` (initramfs.md, section 2.4). The hardware address is not known before
 //! launch, so that only one card can keep its name this way.
 
-use super::{cards, is_pattern};
+use super::{cards, ifcfg, is_pattern, red_hat};
 use crate::{Draft, Error, NetworkMode, Rule, Severity, Target};
+use guest::ini::Ini;
+use guest::network::{Interface, Stack};
 use guest::{Facts, GuestPath};
 
 /// Names the first card by its driver.
@@ -37,7 +39,7 @@ const UDEV_RULE: &str = "/etc/udev/rules.d/70-rehost-net.rules";
 
 fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
     let facts = draft.facts();
-    let names = names(facts);
+    let names = names(draft)?;
     let Some((first, others)) = names.split_first() else {
         return Ok(());
     };
@@ -86,18 +88,38 @@ fn any_exists(draft: &Draft<'_>, paths: &[&str]) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// The names of the configured cards, that with the default route first.
-fn names(facts: &Facts) -> Vec<String> {
-    let mut cards: Vec<_> = cards(&facts.network).collect();
-    cards.sort_by_key(|card| card.gateways.is_empty());
+/// The names of the configured cards, those that start at boot first, of these that with the default
+/// route: installers leave a file behind for every card that was not set up.
+fn names(draft: &Draft<'_>) -> Result<Vec<String>, Error> {
+    let mut ranked = Vec::new();
+    for card in cards(&draft.facts().network) {
+        ranked.push(((!starts(draft, card)?, card.gateways.is_empty()), card));
+    }
+    ranked.sort_by_key(|(rank, _)| *rank);
     let mut names: Vec<String> = Vec::new();
-    for card in cards {
+    for (_, card) in ranked {
         let name = card.name.as_ref();
         if let Some(name) = name.filter(|name| is_possible(name) && !names.contains(name)) {
             names.push(name.clone());
         }
     }
-    names
+    Ok(names)
+}
+
+/// Whether the card is brought up at boot by what is read at all.
+fn starts(draft: &Draft<'_>, card: &Interface) -> Result<bool, Error> {
+    let bytes = match card.stack {
+        Stack::Ifcfg if red_hat::reads_no_ifcfg(draft.facts()) => return Ok(false),
+        Stack::Ifcfg | Stack::NetworkManager => draft.read(&card.file)?.unwrap_or_default(),
+        _ => return Ok(true),
+    };
+    Ok(match card.stack {
+        Stack::Ifcfg => ifcfg::starts(&bytes),
+        _ => !matches!(
+            Ini::parse(&bytes).value("connection", "autoconnect"),
+            Some("false" | "0")
+        ),
+    })
 }
 
 /// Whether a text can be the name of one interface: Linux takes 15 bytes.
@@ -141,6 +163,36 @@ mod tests {
             after.text(LINK)
         );
         assert!(after.findings[0].contains("ens34"));
+    }
+
+    #[test]
+    fn a_card_that_does_not_start_gives_way() {
+        let scripts = "/etc/sysconfig/network-scripts/ifcfg-";
+        let connections = "/etc/NetworkManager/system-connections/";
+        let guest = TestGuest::of(&[
+            DEFAULT,
+            (
+                &format!("{scripts}ens160"),
+                "DEVICE=ens160\nONBOOT=no\nBOOTPROTO=static\nIPADDR=10.1.0.5\nGATEWAY=10.1.0.1\n",
+            ),
+            (
+                &format!("{scripts}ens192"),
+                "DEVICE=ens192\nONBOOT=yes\nBOOTPROTO=dhcp\n",
+            ),
+        ]);
+        assert!(guest.run(&[RULE]).text(LINK).ends_with("Name=ens192\n"));
+        let guest = TestGuest::of(&[
+            DEFAULT,
+            (
+                &format!("{connections}a.nmconnection"),
+                "[connection]\ntype=ethernet\ninterface-name=ens160\nautoconnect=false\n",
+            ),
+            (
+                &format!("{connections}b.nmconnection"),
+                "[connection]\ntype=ethernet\ninterface-name=ens192\n",
+            ),
+        ]);
+        assert!(guest.run(&[RULE]).text(LINK).ends_with("Name=ens192\n"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(super) fn with_dhcp(draft: &mut Draft<'_>, why: &str) -> Result<(), Error> {
         return Ok(());
     }
     let release = release(facts);
-    if release.is_some_and(|release| release >= 10) {
+    if reads_no_ifcfg(facts) {
         draft.find(
             Severity::Info,
             format!("{DIRECTORY}: this release reads no ifcfg files, and they were left alone"),
@@ -69,6 +69,11 @@ fn facts_ethernets(facts: &Facts) -> usize {
     interfaces
         .filter(|interface| interface.kind != guest::network::InterfaceKind::Loopback)
         .count()
+}
+
+/// Whether nothing reads the files, whatever they say.
+pub(super) fn reads_no_ifcfg(facts: &Facts) -> bool {
+    release(facts).is_some_and(|release| release >= 10)
 }
 
 /// The major release of Red Hat's family, where it counts as Red Hat's does.
