@@ -240,6 +240,7 @@ pub fn inspect(guest: &Guest) -> Result<Vec<SourceTool>, Error> {
             tool.units.extend(unit(guest, name, &links)?);
         }
         for name in known.scripts {
+            tool.scripts.extend(job(guest, name)?);
             tool.scripts.extend(script(guest, name, &runlevels)?);
         }
         if !tool.units.is_empty() || !tool.scripts.is_empty() {
@@ -370,25 +371,30 @@ fn runlevel_links(guest: &Guest) -> Result<Vec<(Vec<u8>, GuestPath)>, Error> {
     Ok(found)
 }
 
+/// An upstart job, which starts by itself unless an override says otherwise.
+fn job(guest: &Guest, name: &str) -> Result<Option<ToolScript>, Error> {
+    let job = GuestPath::from("/etc/init").join(format!("{name}.conf"));
+    if present(guest, job.clone())?.is_none() {
+        return Ok(None);
+    }
+    let over = GuestPath::from("/etc/init").join(format!("{name}.override"));
+    let text = guest.read(&over, CONFIG_CAP)?.unwrap_or_default();
+    let manual = text
+        .split(|byte| *byte == b'\n')
+        .any(|line| line.trim_ascii() == b"manual");
+    Ok(Some(ToolScript {
+        path: job,
+        enabled: !manual,
+        links: Vec::new(),
+    }))
+}
+
 fn script(
     guest: &Guest,
     name: &str,
     runlevels: &[(Vec<u8>, GuestPath)],
 ) -> Result<Option<ToolScript>, Error> {
-    let job = GuestPath::from("/etc/init").join(format!("{name}.conf"));
     let script = GuestPath::from("/etc/init.d").join(name);
-    if present(guest, job.clone())?.is_some() {
-        let over = GuestPath::from("/etc/init").join(format!("{name}.override"));
-        let text = guest.read(&over, CONFIG_CAP)?.unwrap_or_default();
-        let manual = text
-            .split(|byte| *byte == b'\n')
-            .any(|line| line.trim_ascii() == b"manual");
-        return Ok(Some(ToolScript {
-            path: job,
-            enabled: !manual,
-            links: Vec::new(),
-        }));
-    }
     if present(guest, script.clone())?.is_none() {
         return Ok(None);
     }

@@ -2,11 +2,12 @@
 //!
 //! They are switched off, never uninstalled: removing packages needs the guest's own tools and
 //! fails on dependencies (linux-guests.md, item 49). A mask keeps other units and devices from
-//! starting them too.
+//! starting them too. Overrides of upstart's jobs are read since its version 1.3; Red Hat's family has
+//! 0.6, where a job is off that is not there.
 
 use crate::{Draft, Error, Rule, Severity};
-use guest::GuestPath;
 use guest::source_tools::{ToolKind, UnitState};
+use guest::{GuestPath, Lineage};
 
 /// Masks units and unlinks init scripts.
 pub(super) const RULE: Rule = Rule {
@@ -36,7 +37,12 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
                 draft.remove(link, &why)?;
             }
             let job = script.path.to_string();
+            let overrides = draft.facts().os.family.lineage() != Lineage::RedHat;
             if let Some(job) = job.strip_suffix(".conf") {
+                if !overrides {
+                    draft.remove(&script.path, &why)?;
+                    continue;
+                }
                 let path = GuestPath::new(format!("{job}.override"));
                 draft.write(&path, "manual\n", &why)?;
             }
@@ -98,5 +104,23 @@ mod tests {
         assert!(after.has("/etc/init.d/open-vm-tools"));
         assert!(after.has("/lib/systemd/system/open-vm-tools.service"));
         assert_eq!(after.text("/etc/init/vmware-tools.override"), "manual\n");
+    }
+
+    #[test]
+    fn jobs_of_rhel_6_go() {
+        let guest = TestGuest::of(&[
+            ("/etc/init/vmware-tools.conf", "start on x\n"),
+            ("/etc/init.d/vmware-tools", "#!/bin/sh\n"),
+            (
+                "/etc/rc.d/rc3.d/S03vmware-tools",
+                "-> ../../init.d/vmware-tools",
+            ),
+        ])
+        .with_facts(|facts| facts.os.family = guest::Family::Centos);
+        let after = guest.run(&[RULE]);
+        assert!(!after.has("/etc/init/vmware-tools.conf"));
+        assert!(!after.has("/etc/init/vmware-tools.override"));
+        assert!(!after.has("/etc/rc.d/rc3.d/S03vmware-tools"));
+        assert!(after.has("/etc/init.d/vmware-tools"));
     }
 }
