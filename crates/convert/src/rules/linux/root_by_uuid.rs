@@ -6,7 +6,7 @@
 
 use super::command_lines::{self, Edit};
 use crate::{Draft, Error, Rule, Severity};
-use guest::boot::CommandLine;
+use guest::boot::{CommandLine, GrubEnv};
 use guest::{DeviceName, Facts};
 
 /// Names root and resume device by identifier.
@@ -22,6 +22,7 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
     for problem in unknown_roots(facts) {
         draft.find(Severity::Problem, problem);
     }
+    unreadable_blocks(draft)?;
     command_lines::edit(
         draft,
         &Edit {
@@ -62,6 +63,25 @@ fn uuid(facts: &Facts, device: &str) -> Option<String> {
     }
     let volume = facts.volume(&facts.resolve(device)?)?;
     Some(format!("UUID={}", volume.uuid.as_ref()?))
+}
+
+/// Says which environment blocks are left alone because they cannot be edited. GRUB is not as strict
+/// and may take command lines and the default from them.
+fn unreadable_blocks(draft: &mut Draft<'_>) -> Result<(), Error> {
+    for grub in draft.facts().boot.grubs() {
+        let Some(path) = &grub.environment else {
+            continue;
+        };
+        let bytes = draft.read(path)?.unwrap_or_default();
+        if let Err(error) = GrubEnv::parse(&bytes) {
+            let text = format!(
+                "{path} was left alone with the command lines that it may hold: {error}. Make it anew \
+                 in the source (grub2-editenv create)"
+            );
+            draft.find(Severity::Warning, text);
+        }
+    }
+    Ok(())
 }
 
 /// What to say about entries whose root device cannot be told.
@@ -154,6 +174,22 @@ mod tests {
         assert!(after.changed.is_empty());
         assert!(
             after.findings[0].contains("/dev/sdc1"),
+            "{:?}",
+            after.findings
+        );
+    }
+
+    #[test]
+    fn a_block_that_cannot_be_edited_is_named() {
+        let env = "# GRUB Environment Block\nkernelopts=root=/dev/sda2 ro\n####\n\n";
+        let guest = TestGuest::of(&[
+            ("/boot/grub2/grub.cfg", "blscfg\n"),
+            ("/boot/grub2/grubenv", env),
+        ]);
+        let after = guest.run(&[RULE]);
+        assert!(after.changed.is_empty());
+        assert!(
+            after.findings[0].starts_with("/boot/grub2/grubenv was left alone"),
             "{:?}",
             after.findings
         );
