@@ -7,10 +7,10 @@
 
 use super::drivers::{boot_drivers, network_drivers};
 use super::modules::Modules;
-use super::{initramfs_files, kernel_choice, resume};
+use super::{initramfs_files, kernel_choice, network, resume};
 use crate::{Draft, Error, Options, Rule, Severity};
 use guest::{Facts, Guest, GuestPath, Kernel};
-use initramfs::{Extension, Initramfs, Method, Report, Request};
+use initramfs::{Extension, ExtraFile, Initramfs, Method, Report, Request};
 use ondisk::width::u64_of;
 use rayon::prelude::*;
 
@@ -28,9 +28,10 @@ const INITRAMFS_CAP: u64 = 512 << 20;
 const ROUNDING: u64 = 64 << 10;
 
 fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
-    let mut outcomes = Outcome::of_all(draft, Method::Append)?;
+    let naming = network::name_in_initramfs(draft)?;
+    let mut outcomes = Outcome::of_all(draft, naming.as_ref(), Method::Append)?;
     if !fits(draft, &outcomes)? {
-        outcomes = Outcome::of_all(draft, Method::AppendCompressed)?;
+        outcomes = Outcome::of_all(draft, naming.as_ref(), Method::AppendCompressed)?;
     }
     let starts = kernel_choice::starts(draft)?;
     let mut bootable = false;
@@ -73,12 +74,16 @@ struct Outcome<'k> {
 
 impl<'k> Outcome<'k> {
     /// For all kernels, each on a core of its own.
-    fn of_all(draft: &Draft<'k>, method: Method) -> Result<Vec<Self>, Error> {
+    fn of_all(
+        draft: &Draft<'k>,
+        naming: Option<&(GuestPath, String)>,
+        method: Method,
+    ) -> Result<Vec<Self>, Error> {
         let (guest, facts, options) = (draft.guest(), draft.facts(), draft.options());
         let kernels = facts.kernels.par_iter();
         kernels
             .map(|kernel| {
-                let outcome = Self::of(guest, facts, options, kernel, method);
+                let outcome = Self::of(guest, facts, options, kernel, (naming, method));
                 match outcome {
                     // Whether that matters depends on which kernel it is.
                     Err(error @ Error::Initramfs { .. }) => Ok(Self {
@@ -107,7 +112,7 @@ impl<'k> Outcome<'k> {
         facts: &Facts,
         options: &Options,
         kernel: &'k Kernel,
-        method: Method,
+        (naming, method): (Option<&(GuestPath, String)>, Method),
     ) -> Result<Self, Error> {
         let mut outcome = Self::new(kernel);
         let (Some(path), Some(tree)) = (&kernel.initramfs, Modules::of(guest, kernel)) else {
@@ -124,16 +129,24 @@ impl<'k> Outcome<'k> {
         let wanted = boot_drivers(options, Some(kernel));
         let initramfs = Initramfs::read(&bytes).map_err(failed)?;
         let resume = stale_resume(&initramfs, facts);
+        let network = network_drivers(options, Some(kernel));
+        let found = initramfs.assess(&tree, &network).map_err(failed)?;
+        let mut extra = initramfs_files::rewritten(initramfs.original(), facts);
+        let names_cards =
+            options.initramfs_network || !(found.present.is_empty() && found.built_in.is_empty());
+        if let Some((path, text)) = naming.filter(|_| names_cards) {
+            let data = text.clone().into_bytes();
+            let path = path.to_string().trim_start_matches('/').to_owned();
+            extra.insert(path, ExtraFile { mode: 0o644, data });
+        }
         let request = Request {
             wanted: &wanted,
             resume: resume.as_deref(),
-            extra: initramfs_files::rewritten(initramfs.original(), facts),
+            extra,
             links: initramfs_files::hidden(initramfs.original()),
             method,
         };
         let report = initramfs.assess(&tree, &wanted).map_err(failed)?;
-        let network = network_drivers(options, Some(kernel));
-        let found = initramfs.assess(&tree, &network).map_err(failed)?;
         outcome.no_network = network
             .into_iter()
             .filter(|driver| found.missing.iter().any(|m| m == driver))
@@ -199,7 +212,7 @@ impl<'k> Outcome<'k> {
             let added = &extension.report.to_add;
             let why = if added.is_empty() {
                 let files = extension.files.join(", ");
-                format!("what it holds of {files} is about the old machine's disks")
+                format!("{files} in it must not be about the old machine")
             } else {
                 format!("it lacks {} for kernel {version}", added.join(", "))
             };
@@ -217,4 +230,59 @@ fn stale_resume(initramfs: &Initramfs<'_>, facts: &Facts) -> Option<String> {
         .lines()
         .find_map(|line| line.trim().strip_prefix("RESUME="))?;
     Some(value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::linux::testing::TestGuest;
+    use initramfs::cpio::Writer;
+
+    const VERSION: &str = "4.18.0-553.el8_10.x86_64";
+    const LINK: &str = "etc/systemd/network/10-rehost.link";
+
+    fn install(facts: &mut Facts, systemd: &str) {
+        let list = &mut facts.packages.list;
+        list.insert("systemd".to_owned(), systemd.to_owned());
+    }
+
+    /// The initramfs after conversion of a guest with this systemd, if `ena` is in it or not.
+    fn converted(systemd: fn(&mut Facts), ena: bool) -> String {
+        let tree = format!("lib/modules/{VERSION}");
+        let index = ["nvme", "xen-blkfront", "ena"].map(|name| format!("kernel/{name}.ko:\n"));
+        let mut writer = Writer::new();
+        for directory in ["lib", "lib/modules", &tree, &format!("{tree}/kernel")] {
+            writer.directory(directory).unwrap();
+        }
+        let inside = if ena { &index[..] } else { &index[..2] };
+        let path = format!("{tree}/modules.dep");
+        writer
+            .file(&path, 0o644, inside.concat().as_bytes())
+            .unwrap();
+        for line in inside {
+            let path = format!("{tree}/{}", line.trim_end_matches(":\n"));
+            writer.file(&path, 0o644, b"x").unwrap();
+        }
+        let image = String::from_utf8(writer.finish()).unwrap();
+        let initramfs = format!("/boot/initramfs-{VERSION}.img");
+        let guest = TestGuest::of(&[
+            (&format!("/boot/vmlinuz-{VERSION}"), ""),
+            (&initramfs, &image),
+            (&format!("/{tree}/modules.dep"), &index.concat()),
+            ("/usr/lib/systemd/network/99-default.link", "[Match]\n"),
+            (
+                "/etc/sysconfig/network-scripts/ifcfg-ens192",
+                "DEVICE=ens192\nBOOTPROTO=dhcp\n",
+            ),
+        ]);
+        let after = guest.with_kernels().with_facts(systemd).run(&[RULE]);
+        after.text(&initramfs).to_owned()
+    }
+
+    #[test]
+    fn a_card_that_is_named_in_the_initramfs_gets_its_name_there() {
+        assert!(converted(|facts| install(facts, "239-82.el8"), true).contains(LINK));
+        assert!(!converted(|facts| install(facts, "239-82.el8"), false).contains(LINK));
+        assert!(!converted(|facts| install(facts, "252-32.el9"), true).contains(LINK));
+    }
 }

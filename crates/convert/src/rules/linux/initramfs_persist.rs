@@ -7,6 +7,7 @@
 //! complain of them.
 
 use super::drivers::boot_drivers;
+use super::network;
 use crate::{Draft, Error, Rule, Severity};
 use guest::GuestPath;
 use guest::assignment::Assignments;
@@ -41,7 +42,10 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
         || draft.exists(&"/etc/dracut.conf".into())?
         || draft.exists(&"/usr/lib/dracut".into())?;
     if dracut {
-        let text = format!("{HEADER}add_drivers+=\" {} \"\n", drivers.join(" "));
+        let mut text = format!("{HEADER}add_drivers+=\" {} \"\n", drivers.join(" "));
+        if let Some((path, _)) = network::name_in_initramfs(draft)? {
+            let _ = writeln!(text, "install_items+=\" {path} \"");
+        }
         let path = GuestPath::from(DRACUT).join("rehost.conf");
         draft.write(&path, text, WHY)?;
         keep_from_omitting(draft, &drivers)?;

@@ -17,7 +17,7 @@ mod resolv_conf;
 pub(super) use bindings::RULE as BINDINGS;
 pub(super) use dhcp::RULE as DHCP;
 pub(super) use mac::RULE as MAC;
-pub(super) use name::RULE as NAME;
+pub(super) use name::{RULE as NAME, file_in_initramfs as name_in_initramfs};
 pub(super) use no_auto_default::RULE as NO_AUTO_DEFAULT;
 pub(super) use resolv_conf::RULE as RESOLV_CONF;
 

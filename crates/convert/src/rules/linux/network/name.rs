@@ -36,9 +36,10 @@ const SLOT_RULES: [&str; 2] = [
 ];
 /// Before those, and before what names cards that have no name yet.
 const UDEV_RULE: &str = "/etc/udev/rules.d/70-rehost-net.rules";
+/// The first systemd that gives another name to a card that got one in the initramfs.
+const NAMES_AGAIN: u32 = 243;
 
 fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
-    let facts = draft.facts();
     let names = names(draft)?;
     let Some((first, others)) = names.split_first() else {
         return Ok(());
@@ -52,16 +53,28 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
             ),
         );
     }
+    if let Some((path, text)) = file(draft)? {
+        let why = format!("the guest's configuration knows its network card as {first}");
+        draft.write(&path, text, why)?;
+    }
+    Ok(())
+}
+
+/// The file that keeps the first card's name, and what it says; none where the name holds anyway.
+fn file(draft: &Draft<'_>) -> Result<Option<(GuestPath, String)>, Error> {
+    let names = names(draft)?;
+    let Some(first) = names.first() else {
+        return Ok(None);
+    };
     let by_link = any_exists(draft, &DEFAULT_LINKS)?;
     let by_slot = any_exists(draft, &SLOT_RULES)?;
     // Without either, cards are eth0 and so on as the kernel finds them.
     let kernel_names =
-        first == "eth0" && (without_predictable_names(facts) || !(by_link || by_slot));
+        first == "eth0" && (without_predictable_names(draft.facts()) || !(by_link || by_slot));
     let nitro_name = first == "ens5" && draft.options().target == Target::Nitro;
     if kernel_names || nitro_name {
-        return Ok(());
+        return Ok(None);
     }
-    let why = format!("the guest's configuration knows its network card as {first}");
     if by_slot || !by_link {
         let drivers = DRIVERS.replace(' ', "|");
         // Of several cards only the first may ask for the name: the others would wait for it.
@@ -70,13 +83,29 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
              SUBSYSTEM==\"net\", ACTION==\"add\", DRIVERS==\"{drivers}\", KERNEL==\"eth0\", \
              NAME=\"{first}\"\n"
         );
-        return draft.write(&UDEV_RULE.into(), text, why);
+        return Ok(Some((UDEV_RULE.into(), text)));
     }
     let text = format!(
         "# Written by rehost: the first network card keeps its name on any hardware.\n\
          [Match]\nType=ether\nDriver={DRIVERS}\n\n[Link]\nNamePolicy=\nName={first}\n"
     );
-    draft.write(&GuestPath::from(LINK), text, why)
+    Ok(Some((LINK.into(), text)))
+}
+
+/// The same for images that drive network cards: a card gets its name there, and systemd before 243
+/// does not name it a second time (`should_rename` in `udev/net/link-config.c`). dracut copies what
+/// names cards into images for this host only.
+pub(in super::super) fn file_in_initramfs(
+    draft: &Draft<'_>,
+) -> Result<Option<(GuestPath, String)>, Error> {
+    let systemd = draft.facts().packages.version("systemd");
+    let number = systemd.and_then(|version| version.split(|c: char| !c.is_ascii_digit()).next());
+    let number: Option<u32> = number.and_then(|number| number.parse().ok());
+    let names_once = number.is_some_and(|number| number < NAMES_AGAIN);
+    if !names_once || draft.options().network == NetworkMode::Leave {
+        return Ok(None);
+    }
+    file(draft)
 }
 
 fn any_exists(draft: &Draft<'_>, paths: &[&str]) -> Result<bool, Error> {
