@@ -277,7 +277,9 @@ impl Replay<'_> {
             self.check(&bytes, position, holds)?;
         }
         self.area.device.write_at(position, &bytes)?;
-        if v5 && holds != Holds::Bytes && Structure::of(&bytes).is_some() {
+        // Inodes and records of quota have numbers of their own, and may look like a structure by
+        // chance: an inode by its owner.
+        if v5 && holds == Holds::Structure && Structure::of(&bytes).is_some() {
             self.unstamped.buffers.insert(position, bytes.len());
         }
         if position == 0 && bytes.starts_with(b"XFSB") {
