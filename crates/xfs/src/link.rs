@@ -14,7 +14,8 @@ impl Volume {
     /// # Errors
     /// [`Error::BadName`] if the target is empty or too long.
     pub(crate) fn start_link(&mut self, inode: &mut Inode, target: &[u8]) -> Result<(), Error> {
-        if target.is_empty() || u64_of(target.len()) > LONGEST_TARGET || target.contains(&0) {
+        // The kernel makes none of the full length, and does not read one of several blocks.
+        if target.is_empty() || u64_of(target.len()) >= LONGEST_TARGET || target.contains(&0) {
             return Err(Error::BadName);
         }
         if let Some(place) = inode.fork_mut(Fork::Data).get_mut(..target.len()) {
@@ -90,5 +91,39 @@ impl Volume {
         header.extend_from_slice(&self.superblock.daddr(extent.start).to_be_bytes());
         header.extend_from_slice(&[0; 8]);
         header
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dir::Target;
+    use crate::real::Image;
+    use fs::{Kind, NewNode};
+
+    #[test]
+    fn the_kernel_follows_the_longest_link_that_is_made() {
+        let Some(image) = Image::make(&[], None) else {
+            return;
+        };
+        let mut volume = image.open();
+        let root = volume
+            .inode(volume.superblock.raw().sb_rootino.get())
+            .unwrap();
+        let mut link = volume
+            .new_node(&root, Kind::Symlink, NewNode::root(0o777))
+            .unwrap();
+        let longest = vec![b't'; usize_of(LONGEST_TARGET) - 1];
+        let longer = [&longest[..], b"t"].concat();
+        let refused = volume.start_link(&mut link, &longer);
+        assert!(matches!(refused, Err(Error::BadName)));
+        volume.start_link(&mut link, &longest).unwrap();
+        let target = Target::new(link.number(), Kind::Symlink);
+        volume.insert_name(root.number(), b"link", target).unwrap();
+        image.commit(&mut volume, &link).unwrap();
+        image.mounted("ro", |root| {
+            let read = std::fs::read_link(root.join("link")).unwrap();
+            assert_eq!(read.as_os_str().len(), longest.len());
+        });
     }
 }
