@@ -2,41 +2,88 @@
 //! it mounts.
 
 use crate::allocator::{Blocks, Purpose};
-use crate::error::{CorruptKind, Error};
+use crate::error::{CorruptKind, Error, UnsupportedKind};
 use crate::extent::Extent;
 use crate::group::{Changed, header_error};
 use crate::inode::Fork;
 use crate::log::{Mapping, OwnerChange, OwnerUpdate, ShareChange, Work};
-use crate::rmap::Owner;
+use crate::rmap::{Owner, Owners};
 use crate::sharing::Sharing;
 use crate::tree::Tree;
 use crate::volume::Volume;
+use ondisk::width::u64_of;
 use std::collections::VecDeque;
 use std::ops::Range;
+
+/// Records that all work together looks through at most, some minutes: each thing to do may need
+/// all owners of a group, or the whole map of a file. A machine that stopped leaves some hundred
+/// things to do.
+const MAX_EFFORT: u64 = 1 << 31;
 
 impl Volume {
     /// Does the work, and what follows from it, in this order. Groups are not yet written.
     ///
     /// # Errors
-    /// Work on blocks that are not as it expects them.
+    /// Work on blocks that are not as it expects them, and more work than is done.
     pub(crate) fn finish_work(&mut self, work: Vec<Work>) -> Result<(), Error> {
-        // What follows comes last: other work may be about the same blocks.
+        let mut effort = 0;
+        self.count_effort(&work, &mut effort)?;
         let mut work = VecDeque::from(work);
         while let Some(next) = work.pop_front() {
-            match next {
-                Work::Free(blocks) => self.free_unowned(blocks)?,
-                Work::Owner(update) => self.update_owner(update)?,
+            let more: Vec<Work> = match next {
+                Work::Free(blocks) => {
+                    self.free_unowned(blocks)?;
+                    Vec::new()
+                }
+                Work::Owner(update) => {
+                    self.update_owner(update)?;
+                    Vec::new()
+                }
                 Work::Share(change, blocks) => {
-                    work.extend(
-                        self.update_share(change, blocks)?
-                            .into_iter()
-                            .map(Work::Free),
-                    );
+                    let free = self.update_share(change, blocks)?;
+                    free.into_iter().map(Work::Free).collect()
                 }
                 Work::Mapping(mapping) => {
                     let update = self.update_map(mapping)?;
-                    work.extend(update.map(Work::Owner));
+                    update.map(Work::Owner).into_iter().collect()
                 }
+            };
+            self.count_effort(&more, &mut effort)?;
+            // What follows comes last: other work may be about the same blocks.
+            work.extend(more);
+        }
+        Ok(())
+    }
+
+    /// Adds to `effort` how many records doing the work looks through.
+    fn count_effort(&self, work: &[Work], effort: &mut u64) -> Result<(), Error> {
+        for next in work {
+            let records = match next {
+                Work::Free(blocks) => {
+                    let (number, _) = self.group_range(*blocks)?;
+                    let group = self.group(number)?;
+                    u64_of(group.owners.as_ref().map_or(0, Owners::count))
+                }
+                Work::Share(_, blocks) => {
+                    let (number, range) = self.group_range(*blocks)?;
+                    let group = self.group(number)?;
+                    let pieces = |sharing: &Sharing| sharing.pieces(range).len();
+                    u64_of(group.sharing.as_ref().map_or(0, pieces))
+                }
+                Work::Mapping(mapping) => {
+                    let inode = self.live_inode(mapping.inode)?;
+                    inode.extents(fork_of(mapping))
+                }
+                Work::Owner(_) => 0,
+            };
+            *effort = effort.saturating_add(records);
+            if *effort > MAX_EFFORT {
+                return Err(UnsupportedKind::TooLarge {
+                    field: "the number of records that unfinished work in the log looks through",
+                    value: *effort,
+                    cap: MAX_EFFORT,
+                }
+                .into());
             }
         }
         Ok(())
@@ -139,6 +186,7 @@ impl Volume {
 
     /// Says what becomes of the record of who owns the blocks, if there are such records.
     fn update_map(&mut self, mapping: Mapping) -> Result<Option<OwnerUpdate>, Error> {
+        let fork = fork_of(&mapping);
         let Mapping {
             map: is_mapped,
             inode: number,
@@ -148,11 +196,6 @@ impl Volume {
             unwritten,
         } = mapping;
         self.group_range(blocks)?;
-        let fork = if attributes {
-            Fork::Attributes
-        } else {
-            Fork::Data
-        };
         let mut inode = self.live_inode(number)?;
         let mut map = (*self.map(&inode, fork)?).clone();
         let extent = Extent {
@@ -259,6 +302,14 @@ impl Volume {
     }
 }
 
+fn fork_of(mapping: &Mapping) -> Fork {
+    if mapping.attributes {
+        Fork::Attributes
+    } else {
+        Fork::Data
+    }
+}
+
 fn unexpected(group: u32, block: u32, expected: &'static str) -> Error {
     header_error(
         group,
@@ -266,4 +317,28 @@ fn unexpected(group: u32, block: u32, expected: &'static str) -> Error {
         block.into(),
         expected,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::real::Image;
+
+    #[test]
+    fn work_that_would_take_hours_is_refused_before_it_begins() {
+        let Some(image) = Image::make(&["-m", "rmapbt=1"], None) else {
+            return;
+        };
+        let mut volume = image.open();
+        let start = volume.superblock.fs_block(0, 5000);
+        let free = Work::Free(Blocks { start, count: 1 });
+        let owners = volume.group_mut(0).unwrap().owners.as_mut().unwrap();
+        for number in 0..1 << 16 {
+            let owner = Owner::content(1 << 20, false);
+            owners.add(owner, number * 2, (6000, 1), false);
+        }
+        let refused = volume.finish_work(vec![free; 1 << 15]);
+        assert!(matches!(refused, Err(Error::Unsupported(_))), "{refused:?}");
+        assert!(volume.changed_groups().is_empty());
+    }
 }
