@@ -371,10 +371,14 @@ fn claim_metadata(volume: &Volume, group: &Group, claims: &mut Claims) {
             claims.add(Claim::plain(1, owner).at(*block));
         }
     }
-    for chunk in group.chunks.values() {
-        for run in chunk.blocks(superblock) {
-            let count = run.end.saturating_sub(run.start);
-            claims.add(Claim::plain(count, Owner::INODES).at(run.start));
+    // A block of more than 64 inodes holds several chunks, which follow on each other.
+    let mut behind = 0;
+    for run in group.chunks.values().flat_map(|c| c.blocks(superblock)) {
+        let start = run.start.max(behind);
+        let count = run.end.saturating_sub(start);
+        if count > 0 {
+            claims.add(Claim::plain(count, Owner::INODES).at(start));
+            behind = run.end;
         }
     }
     let reserved = group.sharing.iter().flat_map(Sharing::reserved);
@@ -385,5 +389,26 @@ fn claim_metadata(volume: &Volume, group: &Group, claims: &mut Claims) {
     if log_group == group.number {
         let count = u32::try_from(superblock.log_blocks()).unwrap_or(u32::MAX);
         claims.add(Claim::plain(count, Owner::LOG).at(log_start));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::real::Image;
+
+    #[test]
+    fn blocks_of_several_chunks_are_used_once() {
+        for args in [
+            &["-b", "size=65536", "-m", "rmapbt=1", "-d", "agcount=2"][..],
+            &["-b", "size=32768", "-i", "size=256", "-m", "crc=0"],
+        ] {
+            let Some(image) = Image::make(args, None) else {
+                return;
+            };
+            let volume = image.open();
+            assert!(volume.superblock.inodes_per_block > 64);
+            assert_eq!(check(&volume).unwrap(), [], "{args:?}");
+        }
     }
 }
