@@ -317,9 +317,12 @@ impl Segment {
             "mirror" => {
                 let areas = fields.places("mirrors")?;
                 fields.counts("mirror_count", areas.len())?;
-                SegmentKind::Mirror {
-                    log: fields.section.text("mirror_log").map(str::to_owned),
-                    areas,
+                match fields.section.value("extents_moved") {
+                    Some(_) => moved(fields, extents, areas)?,
+                    None => SegmentKind::Mirror {
+                        log: fields.section.text("mirror_log").map(str::to_owned),
+                        areas,
+                    },
                 }
             }
             "raid0" | "raid0_meta" => raid(fields, RaidLevel::Raid0)?,
@@ -355,6 +358,25 @@ impl Segment {
             extents,
             kind: SegmentKind::Other(kind.to_owned()),
         }
+    }
+}
+
+/// Extents on their way from the first to the second area, by `pvmove`. Until all of them are there
+/// the first counts, and what was copied is copied once more; from then on only the second is
+/// written (`_mirrored_add_target_line` of lib/mirror/mirrored.c).
+fn moved(
+    fields: Fields<'_>,
+    extents: u64,
+    areas: Vec<Place>,
+) -> Result<SegmentKind, BadMetadata> {
+    let moved = fields.number("extents_moved")?;
+    let counts = usize::from(moved == extents);
+    match areas.into_iter().nth(counts) {
+        Some(area) if moved <= extents => Ok(SegmentKind::Striped {
+            chunk: 0,
+            areas: vec![area],
+        }),
+        _ => Err(fields.bad("extents_moved")),
     }
 }
 

@@ -415,6 +415,44 @@ fn mirrors_are_read_from_a_leg_in_sync_and_written_on_all() {
 }
 
 #[test]
+fn extents_that_were_moved_are_where_they_went() {
+    let Some(group) = Group::new() else { return };
+    let moving = |start: u32, first: u32, moved: u32| {
+        format!(
+            "segment{} {{\nstart_extent = {start}\nextent_count = 1\ntype = \"mirror\"\n\
+             mirror_count = 2\nregion_size = 1024\nextents_moved = {moved}\n\
+             mirrors = [\"pv2\", {first}, \"pv2\", {}]\n}}\n",
+            start + 1,
+            first + 3
+        )
+    };
+    // The first segment is there, the second on its way, the third has to wait.
+    let segments = [moving(0, 5, 1), moving(1, 6, 0), moving(2, 7, 0)].concat();
+    let moving = format!(
+        "pvmove0 {{\nid = \"{ID}1\"\nstatus = [\"READ\", \"WRITE\", \"PVMOVE\", \"LOCKED\"]\n\
+         flags = []\nallocation_policy = \"contiguous\"\nsegment_count = 3\n{segments}}}\n"
+    );
+    let moved = linear("moved", 2, true, 3, "\"pvmove0\", 0");
+    let moved = moved.replace("\"VISIBLE\"", "\"VISIBLE\", \"LOCKED\"");
+    group.restore(&[moving, moved].concat());
+    group.fill();
+    let members = group.members(&[0, 1, 2]);
+    let assembled = assemble(&members).unwrap();
+    let device = device(&assembled, "moved");
+    let at = |extent: u64| (START + extent * EXTENT) / BLOCK;
+    let firsts: Vec<_> = blocks(&device)
+        .into_iter()
+        .step_by(usize::try_from(EXTENT / BLOCK).unwrap())
+        .collect();
+    assert_eq!(firsts, [(2, at(8)), (2, at(6)), (2, at(7))]);
+    device.write_at(0, b"there").unwrap();
+    let mut there = [0; 5];
+    let there_now = &members[2].device;
+    there_now.read_at(at(8) * BLOCK, &mut there).unwrap();
+    assert_eq!(&there, b"there");
+}
+
+#[test]
 fn thin_volumes_are_read_through_their_trees() {
     let Some(group) = Group::new() else { return };
     if Command::new("thin_restore").arg("-V").output().is_err() {
