@@ -219,6 +219,16 @@ pub enum Error {
         /// What it is a snapshot of.
         origin: String,
     },
+    /// Its content is about to be that of a snapshot.
+    #[error(
+        "takes the content of its snapshot {snapshot} as soon as it is activated (lvconvert \
+         --merge), so that changes would be lost: start the source once more, wait until the \
+         snapshot is gone (lvs -a), and take its disks then"
+    )]
+    Merging {
+        /// The snapshot.
+        snapshot: String,
+    },
     /// The metadata contradicts itself.
     #[error("the metadata is wrong: {0}")]
     Wrong(String),

@@ -74,6 +74,8 @@ pub(super) enum SegmentKind {
         pool: String,
         device_id: u64,
         origin: Option<String>,
+        /// The volume whose content this one is to become.
+        merge: Option<String>,
     },
     /// Data that thin volumes share.
     ThinPool {
@@ -82,8 +84,12 @@ pub(super) enum SegmentKind {
         /// Bytes that are mapped at once.
         chunk: u64,
     },
-    /// Describes that `cow` is what `origin` was.
-    Snapshot { origin: String, cow: String },
+    /// Describes that `cow` is what `origin` was, or is to become again.
+    Snapshot {
+        origin: String,
+        cow: String,
+        merging: bool,
+    },
     /// Zeros.
     Zero,
     /// A type that is not read.
@@ -291,6 +297,22 @@ impl Logical {
         })
     }
 
+    /// The volume that takes the content of a snapshot, and that snapshot, if this describes it.
+    pub(super) fn merges(&self) -> Option<(&str, &str)> {
+        match self.only()? {
+            SegmentKind::Snapshot {
+                origin,
+                cow,
+                merging: true,
+            } => Some((origin, cow)),
+            SegmentKind::Thin {
+                merge: Some(origin),
+                ..
+            } => Some((origin, &self.name)),
+            _ => None,
+        }
+    }
+
     /// The one segment of volumes that have one.
     pub(super) fn only(&self) -> Option<&SegmentKind> {
         match self.segments.as_slice() {
@@ -332,6 +354,7 @@ impl Segment {
                 pool: fields.text("thin_pool")?,
                 device_id: fields.number("device_id")?,
                 origin: fields.section.text("external_origin").map(str::to_owned),
+                merge: fields.section.text("merge").map(str::to_owned),
             },
             "thin-pool" => SegmentKind::ThinPool {
                 metadata: fields.text("metadata")?,
@@ -339,36 +362,28 @@ impl Segment {
                 chunk: fields.sectors("chunk_size")?,
             },
             "snapshot" => {
-                let merging = fields.section.text("merging_store").map(str::to_owned);
+                let merging = fields.section.value("merging_store").is_some();
                 let cow = match merging {
-                    Some(_) => return Ok(Self::other(extents, "snapshot that is being merged")),
-                    None => fields.text("cow_store")?,
+                    true => "merging_store",
+                    false => "cow_store",
                 };
-                let origin = fields.text("origin")?;
-                SegmentKind::Snapshot { origin, cow }
+                SegmentKind::Snapshot {
+                    origin: fields.text("origin")?,
+                    cow: fields.text(cow)?,
+                    merging,
+                }
             }
             "zero" => SegmentKind::Zero,
             _ => SegmentKind::Other(kind),
         };
         Ok(Self { extents, kind })
     }
-
-    fn other(extents: u64, kind: &str) -> Self {
-        Self {
-            extents,
-            kind: SegmentKind::Other(kind.to_owned()),
-        }
-    }
 }
 
 /// Extents on their way from the first to the second area, by `pvmove`. Until all of them are there
 /// the first counts, and what was copied is copied once more; from then on only the second is
 /// written (`_mirrored_add_target_line` of lib/mirror/mirrored.c).
-fn moved(
-    fields: Fields<'_>,
-    extents: u64,
-    areas: Vec<Place>,
-) -> Result<SegmentKind, BadMetadata> {
+fn moved(fields: Fields<'_>, extents: u64, areas: Vec<Place>) -> Result<SegmentKind, BadMetadata> {
     let moved = fields.number("extents_moved")?;
     let counts = usize::from(moved == extents);
     match areas.into_iter().nth(counts) {

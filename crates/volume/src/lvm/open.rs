@@ -16,6 +16,8 @@ pub(super) struct Opener<'d> {
     /// By the name that the metadata uses; with the index of the member.
     physical: HashMap<&'d str, Result<usize, Error>>,
     logical: HashMap<&'d str, &'d Logical>,
+    /// Volumes that take the content of a snapshot, by their names.
+    merging: HashMap<&'d str, &'d str>,
     /// None while a volume is being opened: it needs itself then.
     opened: HashMap<&'d str, Option<Result<Opened, Error>>>,
     pools: HashMap<&'d str, Arc<Pool>>,
@@ -76,6 +78,11 @@ impl<'d> Opener<'d> {
                 .iter()
                 .map(|volume| (volume.name.as_str(), volume))
                 .collect(),
+            merging: description
+                .logical
+                .iter()
+                .filter_map(Logical::merges)
+                .collect(),
             opened: HashMap::new(),
             pools: HashMap::new(),
             findings: Vec::new(),
@@ -104,7 +111,12 @@ impl<'d> Opener<'d> {
         }
         let mut snapshots: HashMap<&str, &str> = HashMap::new();
         for volume in &description.logical {
-            if let Some(SegmentKind::Snapshot { origin, cow }) = volume.only() {
+            if let Some(SegmentKind::Snapshot {
+                origin,
+                cow,
+                merging: false,
+            }) = volume.only()
+            {
                 snapshots.insert(cow, origin);
                 self.findings.push(Finding::HasSnapshot {
                     volume: format!("{group}/{origin}"),
@@ -183,6 +195,11 @@ impl<'d> Opener<'d> {
         let volume = self
             .logical(name)
             .ok_or_else(|| wrong(format!("{name} is not described")))?;
+        if let Some(snapshot) = self.merging.get(name) {
+            return Err(Error::Merging {
+                snapshot: format!("{}/{snapshot}", self.description.name),
+            });
+        }
         match self.opened.get(name) {
             Some(Some(opened)) => return opened.clone(),
             Some(None) => return Err(wrong(format!("{name} is a part of itself"))),
@@ -274,6 +291,7 @@ impl<'d> Opener<'d> {
                 pool,
                 device_id,
                 origin,
+                ..
             } => {
                 let origin = origin
                     .as_ref()

@@ -607,6 +607,45 @@ fn what_is_not_read_is_refused_by_name() {
     );
 }
 
+/// Editing such a volume would change nothing, or be undone when the machine starts.
+#[test]
+fn a_volume_that_takes_the_content_of_a_snapshot_is_refused() {
+    let Some(group) = Group::new() else { return };
+    let snapshot = "type = \"snapshot\"\nchunk_size = 8\norigin = \"lin\"\nmerging_store = \"old\"";
+    let pool = "type = \"thin-pool\"\nmetadata = \"pool_tmeta\"\npool = \"pool_tdata\"\n\
+        transaction_id = 0\nchunk_size = 128\ndiscards = \"passdown\"\nzero_new_blocks = 1";
+    let thin = |id: u32, merge: &str| {
+        format!(
+            "type = \"thin\"\nthin_pool = \"pool\"\ntransaction_id = 0\ndevice_id = {id}\n{merge}"
+        )
+    };
+    let merge = "origin = \"root\"\nmerge = \"root\"";
+    group.restore(
+        &[
+            described("snapshot0", 1, true, 25, snapshot),
+            linear("old", 2, false, 1, "\"pv2\", 5"),
+            described("pool", 3, true, 1, pool),
+            linear("pool_tmeta", 4, false, 1, "\"pv2\", 6"),
+            linear("pool_tdata", 5, false, 1, "\"pv2\", 7"),
+            described("root", 6, true, 1, &thin(1, "")),
+            described("before", 7, false, 1, &thin(2, merge)),
+        ]
+        .concat(),
+    );
+    let assembled = assemble(&group.members(&[0, 1, 2])).unwrap();
+    let volumes = assembled.groups[0].volumes.iter();
+    let mut names: Vec<_> = volumes.map(|volume| volume.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["lin", "root", "str"]);
+    for (name, snapshot) in [("lin", "vg-t/old"), ("root", "vg-t/before")] {
+        let error = volume(&assembled, name).device.as_ref().unwrap_err();
+        assert!(
+            matches!(error, Error::Merging { snapshot: it } if it == snapshot),
+            "{error}"
+        );
+    }
+}
+
 /// A thin pool that Linux made: two volumes, whose content another reader summed.
 #[test]
 fn the_corpus_is_read_as_others_do() {
