@@ -236,3 +236,15 @@ pub enum Error {
     #[error("cannot be put together: {0}")]
     Device(String),
 }
+
+impl Error {
+    /// Whether it is a leg's place that is empty: its disk is gone, or LVM2 put nothing there since
+    /// (`replace_lv_with_error_segment`). Any other leg is one that the guest will read.
+    pub(super) fn is_a_gap(&self) -> bool {
+        match self {
+            Self::MissingPhysical { .. } | Self::MarkedMissing { .. } => true,
+            Self::Type(kind) => kind == "error",
+            _ => false,
+        }
+    }
+}

@@ -44,6 +44,7 @@ pub(super) fn open(
                     Leg::behind(leg.device)
                 }
             }
+            Err(error) if !error.is_a_gap() => return Err(error),
             Err(error) => {
                 opener.find_leg(
                     volume,

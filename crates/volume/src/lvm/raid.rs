@@ -125,6 +125,7 @@ pub(super) fn open(
     for (position, (image, superblock)) in images.into_iter().zip(superblocks).enumerate() {
         let data = match image.data {
             Ok(data) => data,
+            Err(error) if !error.is_a_gap() => return Err(error),
             Err(error) => {
                 opener.find_leg(
                     volume,

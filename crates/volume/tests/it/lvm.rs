@@ -412,6 +412,13 @@ fn mirrors_are_read_from_a_leg_in_sync_and_written_on_all() {
     let assembled = assemble(&group.members(&[0, 1, 2])).unwrap();
     let first = at(10) / BLOCK;
     assert_eq!(first_block(&device(&assembled, "old")), (2, first));
+    // A leg that is there and not known for sure would be read by the guest, and not be written.
+    superblocks((5, 0), (5, 0));
+    let assembled = assemble(&group.members(&[0, 1, 2, 2])).unwrap();
+    for name in ["mir", "old"] {
+        let error = volume(&assembled, name).device.as_ref().unwrap_err();
+        assert!(matches!(error, Error::DuplicatePhysical { .. }), "{error}");
+    }
 }
 
 #[test]
