@@ -83,6 +83,8 @@ pub(super) enum SegmentKind {
         data: String,
         /// Bytes that are mapped at once.
         chunk: u64,
+        /// Counts the changes that both LVM2 and the pool know of.
+        transaction: u64,
     },
     /// Describes that `cow` is what `origin` was, or is to become again.
     Snapshot {
@@ -326,7 +328,10 @@ impl Segment {
     fn parse(fields: Fields<'_>) -> Result<Self, BadMetadata> {
         let extents = fields.number("extent_count")?;
         let kind = fields.text("type")?;
-        let kind = match kind.as_str() {
+        // Flags that older versions must not overlook stand behind the type (`read_lvflags`). This
+        // one says whether the end of large metadata is used, which its own trees tell.
+        let plain = kind.strip_suffix("+CROP_METADATA").unwrap_or(&kind);
+        let kind = match plain {
             "striped" | "linear" => {
                 let areas = fields.places("stripes")?;
                 fields.counts("stripe_count", areas.len())?;
@@ -360,6 +365,7 @@ impl Segment {
                 metadata: fields.text("metadata")?,
                 data: fields.text("pool")?,
                 chunk: fields.sectors("chunk_size")?,
+                transaction: fields.number("transaction_id")?,
             },
             "snapshot" => {
                 let merging = fields.section.value("merging_store").is_some();

@@ -406,6 +406,7 @@ impl<'d> Opener<'d> {
                 metadata,
                 data,
                 chunk,
+                transaction,
             }),
         )) = described.map(|pool| (pool.name.as_str(), pool.only()))
         else {
@@ -417,7 +418,7 @@ impl<'d> Opener<'d> {
         let open = match self.pools.get(pool_name) {
             Some(open) => open.clone(),
             None => {
-                let open = Pool::open(metadata.device, data.device, *chunk);
+                let open = Pool::open(metadata.device, data.device, *chunk, *transaction);
                 let open = Arc::new(open.map_err(|error| device_error(&error))?);
                 self.pools.insert(pool_name, open.clone());
                 open

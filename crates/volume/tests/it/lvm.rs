@@ -466,8 +466,9 @@ fn thin_volumes_are_read_through_their_trees() {
         println!("skipped: needs thin-provisioning-tools");
         return;
     }
-    let pool = "type = \"thin-pool\"\nmetadata = \"pool_tmeta\"\npool = \"pool_tdata\"\n\
-        transaction_id = 0\nchunk_size = 128\ndiscards = \"passdown\"\nzero_new_blocks = 1";
+    let pool = "type = \"thin-pool+CROP_METADATA\"\nmetadata = \"pool_tmeta\"\n\
+        pool = \"pool_tdata\"\ntransaction_id = 3\nchunk_size = 128\ndiscards = \"passdown\"\n\
+        zero_new_blocks = 1\ncrop_metadata = 0";
     let thin = |id: u32| {
         format!("type = \"thin\"\nthin_pool = \"pool\"\ntransaction_id = 0\ndevice_id = {id}")
     };
@@ -509,18 +510,31 @@ fn thin_volumes_are_read_through_their_trees() {
             map.len()
         )
     };
-    let xml = format!(
-        "<superblock uuid=\"\" time=\"1\" transaction=\"0\" version=\"2\" data_block_size=\"128\" \
-         nr_data_blocks=\"256\">{}{}</superblock>",
-        device(1, &one),
-        device(2, &two)
-    );
     let (source, target) = (group.dir.path().join("xml"), group.dir.path().join("tmeta"));
-    std::fs::write(&source, xml).unwrap();
-    File::create(&target).unwrap().set_len(EXTENT).unwrap();
-    let mut restore = Command::new("thin_restore");
-    run(restore.arg("-i").arg(&source).arg("-o").arg(&target));
-    group.put(2, START + 8 * EXTENT, &std::fs::read(&target).unwrap());
+    let restore = |transaction: u32| {
+        let xml = format!(
+            "<superblock uuid=\"\" time=\"1\" transaction=\"{transaction}\" version=\"2\" \
+             data_block_size=\"128\" nr_data_blocks=\"256\">{}{}</superblock>",
+            device(1, &one),
+            device(2, &two)
+        );
+        std::fs::write(&source, xml).unwrap();
+        File::create(&target).unwrap().set_len(EXTENT).unwrap();
+        let mut restore = Command::new("thin_restore");
+        run(restore.arg("-i").arg(&source).arg("-o").arg(&target));
+        group.put(2, START + 8 * EXTENT, &std::fs::read(&target).unwrap());
+    };
+    // The pool is where the group says, or about to be.
+    for (transaction, fits) in [(1, false), (4, false), (2, true), (3, true)] {
+        restore(transaction);
+        let assembled = assemble(&group.members(&[0, 1, 2])).unwrap();
+        let opened = &volume(&assembled, "one").device;
+        let told = format!("pool is at transaction {transaction}, the volume group at 3");
+        match opened {
+            Ok(_) => assert!(fits, "{transaction}"),
+            Err(error) => assert!(!fits && error.to_string().contains(&told), "{error}"),
+        }
+    }
 
     let members = group.members(&[0, 1, 2]);
     let assembled = assemble(&members).unwrap();

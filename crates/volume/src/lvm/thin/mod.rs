@@ -53,6 +53,17 @@ pub enum ThinDamage {
         /// By the volume group.
         group: u64,
     },
+    /// The volume group and the pool are of different moments.
+    #[error(
+        "the thin pool is at transaction {pool}, the volume group at {group}: its disks are not of \
+         one moment, and LVM2 does not activate it"
+    )]
+    Transaction {
+        /// By the pool.
+        pool: u64,
+        /// By the volume group.
+        group: u64,
+    },
     /// The pool has no such volume.
     #[error("the thin pool has no volume {0}")]
     NoVolume(u64),

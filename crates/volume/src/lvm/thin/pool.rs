@@ -33,7 +33,8 @@ const VERSIONS: [u32; 2] = [1, 2];
 const DETAILS: usize = 24;
 
 impl Pool {
-    /// Reads the superblock. `chunk` is what the volume group says that the pool maps at once.
+    /// Reads the superblock. `chunk` is what the volume group says that the pool maps at once,
+    /// `transaction` where it says that the pool is.
     ///
     /// # Errors
     /// Damage of the metadata.
@@ -41,6 +42,7 @@ impl Pool {
         metadata: Arc<dyn BlockWrite>,
         data: Arc<dyn BlockWrite>,
         chunk: u64,
+        transaction: u64,
     ) -> Result<Self, ThinDamage> {
         let blocks = Blocks::new(metadata);
         let superblock = blocks.read(0, Kind::Superblock)?;
@@ -61,6 +63,15 @@ impl Pool {
             return Err(ThinDamage::BlockSize {
                 pool: block_size,
                 group: chunk,
+            });
+        }
+        // As `_thin_pool_node_send_messages` of LVM2: messages that were not sent yet are one step,
+        // and nobody counts in pools that are not of LVM2's own making.
+        let known = u64_at(&superblock, 48);
+        if transaction != 0 && known != transaction && known.checked_add(1) != Some(transaction) {
+            return Err(ThinDamage::Transaction {
+                pool: known,
+                group: transaction,
             });
         }
         let sectors = ondisk::width::usize_of_u32(u32_at(&superblock, 340));
