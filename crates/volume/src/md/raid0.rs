@@ -41,7 +41,8 @@ pub(super) fn open(
         if rows == 0 || count == 0 {
             continue;
         }
-        if !zones.is_empty() {
+        // With one member left there is one way to go on (`create_strip_zones`).
+        if !zones.is_empty() && count > 1 {
             match layout {
                 Some(ORIGINAL) => {
                     let shift = zone_start.checked_rem(count).unwrap_or(0);
@@ -103,7 +104,8 @@ mod tests {
         assert_eq!(order(&[1, 2, 3], Some(1)), original);
         let alternate = [&first[..], &[0x11, 0x21, 0x22]].concat();
         assert_eq!(order(&[1, 2, 3], Some(2)), alternate);
-        let error = open(&members(&[1, 2]), CHUNK, None).unwrap_err();
+        assert_eq!(order(&[1, 3], None), [0, 0x10, 0x11, 0x12]);
+        let error = open(&members(&[1, 2, 2]), CHUNK, None).unwrap_err();
         assert!(matches!(error, Error::Unsupported(_)));
     }
 }
