@@ -40,6 +40,8 @@ pub(super) struct Logical {
     pub(super) id: Uuid,
     pub(super) visible: bool,
     pub(super) rebuild: bool,
+    /// Device-mapper reads it only if no other leg is left.
+    pub(super) write_mostly: bool,
     pub(super) segments: Vec<Segment>,
 }
 
@@ -295,6 +297,7 @@ impl Logical {
             id: fields.id()?,
             visible: fields.section.lists("status", "VISIBLE"),
             rebuild: fields.section.lists("status", "REBUILD"),
+            write_mostly: fields.section.lists("status", "WRITEMOSTLY"),
             segments: segments.into_iter().map(|(_, segment)| segment).collect(),
         })
     }

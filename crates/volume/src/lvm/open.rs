@@ -275,6 +275,7 @@ impl<'d> Opener<'d> {
                     legs.push(raid::Image {
                         name: data,
                         rebuild: self.logical(data).is_some_and(|data| data.rebuild),
+                        write_mostly: self.logical(data).is_some_and(|data| data.write_mostly),
                         meta: meta.as_ref().map(|meta| self.open(meta, depth)),
                         data: self.open(data, depth),
                     });

@@ -16,6 +16,8 @@ pub(super) struct Image<'n> {
     pub(super) name: &'n str,
     /// The metadata says that it is to be filled anew.
     pub(super) rebuild: bool,
+    /// What is written there may come later than is said, so it is read only if no other is left.
+    pub(super) write_mostly: bool,
     /// The volume with the superblock, if the level has them.
     pub(super) meta: Option<Result<Opened, Error>>,
     pub(super) data: Result<Opened, Error>,
@@ -121,7 +123,7 @@ pub(super) fn open(
         .max_by_key(|superblock| superblock.events)
         .copied();
     let (mut legs, mut members, mut failed) = (Vec::new(), BTreeSet::new(), None);
-    let mut copies_each = 1;
+    let (mut copies_each, mut slow) = (1, Vec::new());
     for (position, (image, superblock)) in images.into_iter().zip(superblocks).enumerate() {
         let data = match image.data {
             Ok(data) => data,
@@ -152,7 +154,12 @@ pub(super) fn open(
         };
         members.extend(data.members);
         copies_each = copies_each.max(data.copies);
+        let is_slow = layout.level == RaidLevel::Raid1 && image.write_mostly;
         legs.push(match why {
+            None if is_slow => {
+                slow.push((position, Leg::in_sync(data.device.clone())));
+                Leg::behind(data.device)
+            }
             None => Leg::in_sync(data.device),
             Some(why) => {
                 opener.find_leg(volume, image.name, why);
@@ -161,6 +168,13 @@ pub(super) fn open(
                 Leg::behind(data.device)
             }
         });
+    }
+    if !legs.iter().any(Leg::is_in_sync) {
+        for (position, leg) in slow {
+            if let Some(place) = legs.get_mut(position) {
+                *place = leg;
+            }
+        }
     }
     let chunk = match layout.level {
         RaidLevel::Raid1 => layout.size,

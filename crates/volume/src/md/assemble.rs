@@ -178,10 +178,19 @@ fn device(
             array: called.to_owned(),
         });
     }
+    // Writes to such members may come later than is said, so that they are the ones that are behind
+    // when a machine stops (`choose_slow_rdev` of drivers/md/raid1.c).
+    let is_slow =
+        |member: &Member<'_>| superblock.level == Level::Raid(1) && member.superblock.write_mostly;
+    let mut readable = by_slot.values().filter(|(_, recovered)| *recovered);
+    let all_are_slow = readable.all(|(member, _)| is_slow(member));
     let mut legs = Vec::new();
     for slot in 0..slots {
         legs.push(match by_slot.get(&slot) {
-            Some((member, recovered)) => Some((data(member)?, *recovered)),
+            Some((member, recovered)) => {
+                let is_read = *recovered && (all_are_slow || !is_slow(member));
+                Some((data(member)?, is_read))
+            }
             None => None,
         });
     }

@@ -37,6 +37,8 @@ pub struct Superblock {
     pub(super) clean: bool,
     /// Whether the member is filled up.
     pub(super) recovered: bool,
+    /// Whether Linux reads it only if no other member of a mirror is left.
+    pub(super) write_mostly: bool,
     /// Something that keeps the array from being read.
     pub(super) unsupported: Option<&'static str>,
 }

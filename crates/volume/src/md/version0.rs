@@ -18,6 +18,7 @@ const FAULTY: u32 = 1;
 const ACTIVE: u32 = 2;
 const SYNC: u32 = 4;
 const REMOVED: u32 = 8;
+const WRITE_MOSTLY: u32 = 1 << 9;
 
 /// Reads the superblock; none if none is there.
 pub(super) fn read(
@@ -109,6 +110,7 @@ fn parse(words: &[u32], little: bool, at: u64) -> Result<Option<Superblock>, Dam
         // `MD_SB_CLEAN`
         clean: word(33) & 1 != 0,
         recovered: true,
+        write_mostly: state & WRITE_MOSTLY != 0,
         // `reshape_position` and the rest count from minor version 91 on.
         unsupported: (word(2) != 90).then_some("a reshape that is going on"),
     }))

@@ -21,6 +21,8 @@ const REPLACEMENT: u32 = 16;
 const NEW_OFFSET: u32 = 64;
 const RECOVERY_BITMAP: u32 = 128;
 const RAID0_LAYOUT: u32 = 4096;
+/// `WriteMostly1`, of `devflags`.
+const WRITE_MOSTLY: u8 = 1;
 /// Bits that are refused, by name.
 const REFUSED: [(u32, &str); 6] = [
     (RESHAPE_ACTIVE | 32, "a reshape that is going on"),
@@ -115,7 +117,8 @@ fn parse(bytes: &[u8; MAX], place: Place) -> Result<Option<(Superblock, BadBlock
     let super_offset = cursor.u64_le().map_err(short)?;
     let recovery_offset = cursor.u64_le().map_err(short)?;
     let dev_number = cursor.u32_le().map_err(short)?;
-    cursor.skip(21).map_err(short)?;
+    cursor.skip(20).map_err(short)?;
+    let devflags = cursor.u8().map_err(short)?;
     let bblog_shift = cursor.u8().map_err(short)?;
     let bblog_size = cursor.u16_le().map_err(short)?;
     let bblog_offset = cursor.u32_le().map_err(short)?;
@@ -185,6 +188,7 @@ fn parse(bytes: &[u8; MAX], place: Place) -> Result<Option<(Superblock, BadBlock
         clean: resync_offset == u64::MAX,
         recovered: feature_map & (RECOVERY_OFFSET | RECOVERY_BITMAP) == 0
             || recovery_offset == u64::MAX,
+        write_mostly: devflags & WRITE_MOSTLY != 0,
         unsupported,
     };
     Ok(Some((superblock, bad_blocks)))

@@ -90,13 +90,18 @@ impl Group {
 
     /// Writes the metadata anew, with `volumes` beside those that are there.
     fn restore(&self, volumes: &str) {
+        let with = format!("logical_volumes {{\n{volumes}\n");
+        self.change("", "logical_volumes {", &with);
+    }
+
+    /// Writes the metadata anew, with something else in the first place behind `after`.
+    fn change(&self, after: &str, from: &str, to: &str) {
         let path = self.dir.path().join("text");
         self.lvm(&["vgcfgbackup", "-f", path.to_str().unwrap(), "vg-t"]);
         let text = std::fs::read_to_string(&path).unwrap();
-        let text = text.replace(
-            "logical_volumes {",
-            &format!("logical_volumes {{\n{volumes}\n"),
-        );
+        let start = text.find(&format!("{after} {{")).unwrap();
+        let (before, behind) = text.split_at(start);
+        let text = format!("{before}{}", behind.replacen(from, to, 1));
         std::fs::write(&path, text).unwrap();
         let path = path.to_str().unwrap();
         self.lvm(&[
@@ -399,6 +404,17 @@ fn mirrors_are_read_from_a_leg_in_sync_and_written_on_all() {
             assert_eq!(&there, b"both");
         }
     }
+    // A leg that is written mostly is behind in ways that no superblock tells.
+    superblocks((5, 0), (5, 0));
+    group.change(
+        "mir_rimage_0",
+        "\"READ\", \"WRITE\"",
+        "\"READ\", \"WRITE\", \"WRITEMOSTLY\"",
+    );
+    let assembled = assemble(&group.members(&[0, 1, 2])).unwrap();
+    assert_eq!(first_block(&device(&assembled, "mir")).0, 1);
+    let assembled = assemble(&group.members(&[0, 2])).unwrap();
+    assert_eq!(first_block(&device(&assembled, "mir")).0, 2);
     // One leg is enough, if it is not the stale one.
     superblocks((5, 0), (5, 0));
     let assembled = assemble(&group.members(&[0, 1])).unwrap();

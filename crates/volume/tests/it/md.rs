@@ -280,6 +280,31 @@ fn mirrors_of_every_version_are_read_and_written_on_all_legs() {
 }
 
 #[test]
+fn what_is_written_mostly_is_read_only_if_nothing_else_is_there() {
+    let slow = |slot, fill: u8| {
+        let mut bytes = member(RAID1, slot);
+        bytes[DATA..DATA + MIB].fill(fill);
+        bytes[4096 + 184] = 1;
+        seal(&mut bytes[4096..4608], 2);
+        bytes
+    };
+    let (devices, arrays) = put_together(vec![slow(0, 7), member(RAID1, 1)]);
+    assert_eq!(chunks(&arrays[0])[..2], [0, 1]);
+    assert_eq!(arrays[0].findings, []);
+    arrays[0]
+        .device
+        .as_ref()
+        .unwrap()
+        .write_at(9, b"x")
+        .unwrap();
+    assert_eq!(devices[0].bytes()[DATA + 9], b'x');
+    let (_, arrays) = put_together(vec![slow(0, 7), slow(1, 8)]);
+    assert_eq!(chunks(&arrays[0])[0], 7);
+    let (_, arrays) = put_together(vec![slow(1, 8)]);
+    assert_eq!(chunks(&arrays[0])[0], 8);
+}
+
+#[test]
 fn events_say_who_counts() {
     let with = |events| Shape { events, ..RAID1 };
     let leg = |shape, slot, fill: u8| {
