@@ -68,6 +68,12 @@ pub enum Damage {
         /// Bytes of text.
         len: u64,
     },
+    /// More text than all volume groups of a machine have was read before.
+    #[error("the metadata area at byte {at} is one too many")]
+    TooMuchText {
+        /// Where the area starts.
+        at: u64,
+    },
     /// The checksum of the text is wrong.
     #[error("checksum of the metadata text at byte {at} is wrong")]
     TextChecksum {
@@ -184,6 +190,17 @@ pub enum Error {
         first: String,
         /// The other.
         second: String,
+    },
+    /// More metadata than any machine has.
+    #[error(
+        "there are more than {read_cap} MiB of metadata of volume groups, or more than \
+         {parsed_cap} MiB that differ: no volume group is looked at"
+    )]
+    TooMuchMetadata {
+        /// What is read at most, in MiB.
+        read_cap: u64,
+        /// What is kept at most, in MiB.
+        parsed_cap: u64,
     },
     /// Two copies of one age disagree.
     #[error("{first} and {second} have different metadata of volume group {group}, both {seqno}")]

@@ -4,7 +4,7 @@ use super::Damage;
 use super::checksum::checksum;
 use super::label::Area;
 use block::BlockRead;
-use ondisk::width::usize_of;
+use ondisk::width::{u64_of, usize_of};
 use ondisk::{Cursor, Short, cap};
 
 /// `MDA_HEADER_SIZE` of lib/format_text/layout.h in LVM2.
@@ -17,12 +17,14 @@ const IGNORED: u32 = 1;
 const TEXT_CAP: u64 = 8 << 20;
 
 /// Reads the text that a metadata area holds; none if it holds none or is not kept up to date.
+/// `left` are the bytes of text that may still be read, of all areas.
 ///
 /// # Errors
 /// The outer one is what reading the device meets; the inner one says how the area is damaged.
 pub(super) fn read(
     device: &dyn BlockRead,
     area: Area,
+    left: &mut u64,
 ) -> Result<Result<Option<Vec<u8>>, Damage>, block::Error> {
     let at = area.offset;
     let leaves = Damage::AreaLeavesDevice {
@@ -41,6 +43,10 @@ pub(super) fn read(
         Ok(None) => return Ok(Ok(None)),
         Err(damage) => return Ok(Err(damage)),
     };
+    match left.checked_sub(u64_of(place.size)) {
+        Some(rest) => *left = rest,
+        None => return Ok(Err(Damage::TooMuchText { at })),
+    }
     let mut text = vec![0; place.size];
     let (first, second) = text.split_at_mut(place.before_wrap);
     device.read_at(at.saturating_add(place.offset), first)?;
@@ -157,7 +163,7 @@ mod tests {
     }
 
     fn text(bytes: Vec<u8>) -> Result<Option<Vec<u8>>, Damage> {
-        read(&Memory::new(bytes), AREA).unwrap()
+        read(&Memory::new(bytes), AREA, &mut 16).unwrap()
     }
 
     #[test]
@@ -196,8 +202,10 @@ mod tests {
         let mut bytes = area(512);
         bytes[4096 + 200] = 1;
         assert_eq!(text(bytes), Err(Damage::AreaChecksum { at }));
-        let told = read(&Memory::new(vec![0; 5000]), AREA).unwrap();
+        let told = read(&Memory::new(vec![0; 5000]), AREA, &mut 16).unwrap();
         assert!(matches!(told, Err(Damage::AreaLeavesDevice { .. })));
+        let told = read(&Memory::new(area(512)), AREA, &mut 15).unwrap();
+        assert_eq!(told, Err(Damage::TooMuchText { at }));
     }
 
     fn area_text() -> Option<Vec<u8>> {

@@ -24,10 +24,11 @@ mod text;
 mod thin;
 mod uuid;
 
-use block::BlockWrite;
+use block::{BlockRead, BlockWrite};
 use group::Description;
+use ondisk::width::u64_of;
 use open::Opener;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 pub use error::{Damage, Error, Finding};
@@ -95,7 +96,8 @@ pub struct Assembled {
 pub fn assemble(members: &[Member]) -> Result<Assembled, block::Error> {
     let mut assembled = Assembled::default();
     let mut labels = BTreeMap::new();
-    let mut copies: BTreeMap<Uuid, Vec<(usize, Description)>> = BTreeMap::new();
+    let mut copies: BTreeMap<Uuid, Vec<(usize, Arc<Description>)>> = BTreeMap::new();
+    let mut texts = Texts::default();
     for (index, member) in members.iter().enumerate() {
         let mut damaged = |damage| {
             assembled.findings.push(Finding::Damaged {
@@ -112,17 +114,19 @@ pub fn assemble(members: &[Member]) -> Result<Assembled, block::Error> {
             }
         };
         for area in &label.metadata_areas {
-            let text = metadata_area::read(&member.device, *area)?;
-            let parsed = text.and_then(|text| {
-                let parsed = text.map(|text| Description::parse(&text)).transpose();
-                parsed.map_err(Damage::from)
-            });
-            match parsed {
+            match texts.read(&member.device, *area)? {
                 Ok(Some(description)) => {
                     let copies = copies.entry(description.id).or_default();
                     copies.push((index, description));
                 }
                 Ok(None) => {}
+                Err(Damage::TooMuchText { .. }) => {
+                    assembled.errors.push(Error::TooMuchMetadata {
+                        read_cap: READ_CAP >> 20,
+                        parsed_cap: PARSED_CAP >> 20,
+                    });
+                    return Ok(assembled);
+                }
                 Err(damage) => damaged(damage),
             }
         }
@@ -168,18 +172,68 @@ pub fn assemble(members: &[Member]) -> Result<Assembled, block::Error> {
     Ok(assembled)
 }
 
+/// Texts that were read, each parsed once: every physical volume of a group has the same, and
+/// partitions that lie on each other can have any number of copies of it.
+struct Texts {
+    known: HashMap<Vec<u8>, Result<Arc<Description>, BadMetadata>>,
+    /// Bytes that may still be read.
+    left: u64,
+    /// Bytes that may still be parsed.
+    left_to_parse: u64,
+}
+
+/// A hundred physical volumes of a group of thousands of logical ones have less.
+const READ_CAP: u64 = 1 << 30;
+/// Several such groups, and what is left of older ones.
+const PARSED_CAP: u64 = 64 << 20;
+
+impl Default for Texts {
+    fn default() -> Self {
+        Self {
+            known: HashMap::new(),
+            left: READ_CAP,
+            left_to_parse: PARSED_CAP,
+        }
+    }
+}
+
+impl Texts {
+    fn read(
+        &mut self,
+        device: &dyn BlockRead,
+        area: label::Area,
+    ) -> Result<Result<Option<Arc<Description>>, Damage>, block::Error> {
+        let text = match metadata_area::read(device, area, &mut self.left)? {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(Ok(None)),
+            Err(damage) => return Ok(Err(damage)),
+        };
+        if let Some(known) = self.known.get(&text) {
+            return Ok(known.clone().map(Some).map_err(Damage::from));
+        }
+        let Some(rest) = self.left_to_parse.checked_sub(u64_of(text.len())) else {
+            return Ok(Err(Damage::TooMuchText { at: area.offset }));
+        };
+        self.left_to_parse = rest;
+        let parsed = Description::parse(&text).map(Arc::new);
+        self.known.insert(text, parsed.clone());
+        Ok(parsed.map(Some).map_err(Damage::from))
+    }
+}
+
 /// The newest copy, and who holds it; none if copies of one age disagree.
 fn select(
     members: &[Member],
-    copies: Vec<(usize, Description)>,
+    copies: Vec<(usize, Arc<Description>)>,
     assembled: &mut Assembled,
-) -> Option<(Description, Vec<usize>)> {
+) -> Option<(Arc<Description>, Vec<usize>)> {
     let newest = copies.iter().map(|(_, copy)| copy.seqno).max()?;
     let name = |index: usize| {
         let member = members.get(index);
         member.map(|member| member.name.clone()).unwrap_or_default()
     };
-    let (mut chosen, mut holders): (Option<(usize, Description)>, Vec<usize>) = (None, Vec::new());
+    let (mut chosen, mut holders): (Option<(usize, Arc<Description>)>, Vec<usize>) =
+        (None, Vec::new());
     for (index, copy) in copies {
         if copy.seqno < newest {
             assembled.findings.push(Finding::Older {
