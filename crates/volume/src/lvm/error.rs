@@ -128,6 +128,29 @@ pub enum Finding {
         /// Name of the volume group.
         group: String,
     },
+    /// Several machines use the group.
+    #[error(
+        "volume group {group} is shared by several machines (lock type {lock}): it is activated \
+         only while its lock manager runs; if one machine is left, change it before (vgchange \
+         --lock-type none)"
+    )]
+    Shared {
+        /// Name of the volume group.
+        group: String,
+        /// `lock_type` of the metadata.
+        lock: String,
+    },
+    /// One machine alone may use the group.
+    #[error(
+        "volume group {group} belongs to the machine with the system ID {system:?}: another one, \
+         also by the name it gets later, does not use it (lvmsystemid(7))"
+    )]
+    Owned {
+        /// Name of the volume group.
+        group: String,
+        /// The system ID.
+        system: String,
+    },
     /// A volume that has snapshots, whose content depends on it.
     #[error(
         "{volume} has the snapshot {snapshot}, which shows changes of {volume} as its own: what a \

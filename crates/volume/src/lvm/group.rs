@@ -14,6 +14,10 @@ pub(super) struct Description {
     /// Bytes.
     pub(super) extent_size: u64,
     pub(super) exported: bool,
+    /// How machines that share it keep each other out, if they do.
+    pub(super) lock: Option<String>,
+    /// The one machine that may use it, if only one may.
+    pub(super) system: Option<String>,
     /// By the name that the rest of the metadata uses.
     pub(super) physical: BTreeMap<String, Physical>,
     /// In the order of the text, which is that of their making.
@@ -174,6 +178,15 @@ impl Description {
             seqno: fields.number("seqno")?,
             extent_size,
             exported: group.lists("status", "EXPORTED"),
+            lock: match group.text("lock_type").filter(|lock| *lock != "none") {
+                Some(lock) => Some(lock.to_owned()),
+                None if group.lists("status", "CLUSTERED") => Some("clvm".to_owned()),
+                None => None,
+            },
+            system: group
+                .text("system_id")
+                .filter(|id| !id.is_empty())
+                .map(str::to_owned),
             physical: physical
                 .map(|(name, section)| {
                     let fields = Fields { name, section };
@@ -455,4 +468,26 @@ fn raid(fields: Fields<'_>, level: RaidLevel) -> Result<SegmentKind, BadMetadata
         copies,
         images,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_shares_a_group_is_read() {
+        for (said, lock) in [
+            ("status = [\"READ\"]", None),
+            ("lock_type = \"none\"", None),
+            ("lock_type = \"sanlock\"", Some("sanlock")),
+            ("status = [\"READ\", \"CLUSTERED\"]", Some("clvm")),
+        ] {
+            let text = format!(
+                "contents = \"Text Format Volume Group\" version = 1 vg {{\n\
+                 id = \"bbbbbb-0000-0000-0000-0000-0000-000000\" seqno = 1 extent_size = 8 {said} }}"
+            );
+            let group = Description::parse(text.as_bytes()).unwrap();
+            assert_eq!(group.lock.as_deref(), lock);
+        }
+    }
 }

@@ -109,6 +109,14 @@ impl<'d> Opener<'d> {
                 group: group.clone(),
             });
         }
+        if let Some(lock) = description.lock.clone() {
+            let group = group.clone();
+            self.findings.push(Finding::Shared { group, lock });
+        }
+        if let Some(system) = description.system.clone() {
+            let group = group.clone();
+            self.findings.push(Finding::Owned { group, system });
+        }
         let mut snapshots: HashMap<&str, &str> = HashMap::new();
         for volume in &description.logical {
             if let Some(SegmentKind::Snapshot {

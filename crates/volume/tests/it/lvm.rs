@@ -608,6 +608,19 @@ fn thin_volumes_are_read_through_their_trees() {
 }
 
 #[test]
+fn groups_of_other_machines_are_told() {
+    let Some(group) = Group::new() else { return };
+    group.lvm(&["vgchange", "-q", "-y", "--systemid", "node-a", "vg-t"]);
+    let assembled = assemble(&group.members(&[0, 1, 2])).unwrap();
+    assert!(
+        matches!(&assembled.findings[..], [Finding::Owned { system, .. }] if system == "node-a"),
+        "{:?}",
+        assembled.findings
+    );
+    assert!(volume(&assembled, "lin").device.is_ok());
+}
+
+#[test]
 fn what_is_not_read_is_refused_by_name() {
     let Some(group) = Group::new() else { return };
     let snapshot = "type = \"snapshot\"\nchunk_size = 8\norigin = \"lin\"\ncow_store = \"snap\"";
