@@ -3,7 +3,8 @@
 use super::{Error, Finding, Level, Role, Superblock, Version, raid0};
 use block::{BlockRead, BlockWrite, Concat, Leg, Stripes, Window};
 use ondisk::width::usize_of_u32;
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -156,11 +157,18 @@ fn device(
     }
     // What is behind is not read: it may have failed since. It is written like the others, for with a
     // write-intent bitmap Linux takes it back and copies only what the bitmap tells.
+    // Of two for one place the fresher one, as mdadm does.
+    late.sort_by_key(|(_, member)| Reverse(member.superblock.events));
+    let mut close = BTreeSet::new();
     for (slot, member) in late {
         let is_sound = agree(freshest, member).is_ok() && member.superblock.unsupported.is_none();
         if is_sound && slot < slots && !by_slot.contains_key(&slot) {
             by_slot.insert(slot, (member, false));
             used.push(member.index);
+            let events = member.superblock.events.saturating_add(MARGIN);
+            if events >= superblock.events && member.superblock.recovered {
+                close.insert(slot);
+            }
         }
     }
     let missing = (0..slots).find(|slot| !by_slot.contains_key(slot));
@@ -194,7 +202,34 @@ fn device(
             None => None,
         });
     }
+    if superblock.level == Level::Raid(10) && missing.is_none() {
+        read_close(&mut legs, superblock, &close);
+    }
     put_together(superblock, &legs, missing)
+}
+
+/// Where all copies of something are on members that are one event behind, none of these can have
+/// failed: the disks were copied one after the other, and Linux reads them without a word.
+fn read_close(legs: &mut [Option<MemberData>], superblock: &Superblock, close: &BTreeSet<u32>) {
+    let (slots, near) = (superblock.slots, superblock.layout.unwrap_or(0) & 0xff);
+    // Chunks go round the members as often as there are members.
+    for chunk in 0..slots {
+        let first = chunk.saturating_mul(near);
+        let copies = first..first.saturating_add(near);
+        let copies: Vec<u32> = copies.filter_map(|at| at.checked_rem(slots)).collect();
+        let is_read = |slot: &u32| {
+            let leg = legs.get(usize_of_u32(*slot));
+            matches!(leg, Some(Some((_, true))))
+        };
+        if copies.iter().any(is_read) {
+            continue;
+        }
+        for slot in copies.iter().filter(|slot| close.contains(slot)) {
+            if let Some(Some((_, is_read))) = legs.get_mut(usize_of_u32(*slot)) {
+                *is_read = true;
+            }
+        }
+    }
 }
 
 /// The data of a member, and whether it is filled up.

@@ -317,6 +317,48 @@ fn events_say_who_counts() {
     assert_eq!((arrays[0].findings.len(), arrays[0].used.len()), (0, 2));
     // It may have failed since, so the newer one is believed.
     assert_eq!(chunks(&arrays[0])[0], 2);
+    // Not both copies can have, though.
+    let raid10 = |events, slot| {
+        let shape = Shape {
+            level: 10,
+            layout: 0x102,
+            slots: 4,
+            ..with(events)
+        };
+        member(shape, slot)
+    };
+    let of = |events: [u64; 4]| {
+        put_together(
+            (0..4)
+                .zip(events)
+                .map(|(slot, events)| raid10(events, slot))
+                .collect(),
+        )
+        .1
+    };
+    assert_eq!(chunks(&of([20, 20, 19, 19])[0])[..2], [0, 0x20]);
+    assert_eq!(chunks(&of([20, 20, 19, 20])[0])[..2], [0, 0x30]);
+    assert_eq!(chunks(&of([19, 20, 19, 19])[0])[..2], [0x10, 0x20]);
+    assert!(of([20, 20, 18, 18])[0].device.is_err());
+    // Of two that are behind, the fresher one is written.
+    let (devices, arrays) = put_together(vec![
+        leg(with(10), 0, 1),
+        leg(with(19), 0, 1),
+        leg(with(20), 1, 2),
+    ]);
+    arrays[0]
+        .device
+        .as_ref()
+        .unwrap()
+        .write_at(0, b"x")
+        .unwrap();
+    assert_eq!(
+        devices
+            .iter()
+            .map(|it| it.bytes()[DATA])
+            .collect::<Vec<_>>(),
+        [1, b'x', b'x']
+    );
     let (devices, arrays) = put_together(vec![leg(with(18), 0, 1), leg(with(20), 1, 2)]);
     let array = &arrays[0];
     assert_eq!(chunks(array)[0], 2);
