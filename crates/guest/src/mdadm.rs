@@ -60,9 +60,9 @@ fn arrays(text: &str) -> Vec<(String, String)> {
         })?;
         let digits: String = uuid.chars().filter(char::is_ascii_hexdigit).collect();
         let groups: Option<Vec<&str>> = (0..4).map(|at| digits.get(at * 8..at * 8 + 8)).collect();
-        let device = match device.strip_prefix("/dev/") {
-            Some(_) => device.to_owned(),
-            None => format!("/dev/{device}"),
+        let device = match device.starts_with('/') {
+            true => device.to_owned(),
+            false => format!("/dev/md/{device}"),
         };
         (keyword.eq_ignore_ascii_case("array") && digits.len() == 32)
             .then_some((device, groups?.join(":").to_ascii_lowercase()))
@@ -80,7 +80,8 @@ mod tests {
     fn arrays_get_the_names_of_the_configuration() {
         let conf = "# mdadm.conf\nHOMEHOST <system>\nARRAY /dev/md/7 metadata=1.2\n  \
             UUID=01020304:05060708:090A0B0C:0d0e0f10 name=web1:boot # here\n\
-            ARRAY /dev/md9 UUID=ffffffff:ffffffff:ffffffff:ffffffff\nARRAY <ignore> UUID=1\n";
+            ARRAY /dev/md9 UUID=ffffffff:ffffffff:ffffffff:ffffffff\nARRAY <ignore> UUID=1\n\
+            ARRAY root UUID=01020304:05060708:090a0b0c:0d0e0f10\n";
         let volume = |partition, end: &str| VolumeFact {
             id: VolumeId::Array {
                 array: "md/boot".to_owned(),
@@ -94,6 +95,12 @@ mod tests {
         let mut volumes = [volume(None, ""), volume(Some(1), "-part1")];
         add_names(&guest(&[("/etc/mdadm/mdadm.conf", conf)]), &mut volumes).unwrap();
         let added: Vec<_> = volumes.iter().map(|it| &it.device_names[1..]).collect();
-        assert_eq!(added, [["/dev/md/7"], ["/dev/md/7p1"]]);
+        assert_eq!(
+            added,
+            [
+                ["/dev/md/7", "/dev/md/root"],
+                ["/dev/md/7p1", "/dev/md/root1"]
+            ]
+        );
     }
 }
