@@ -53,6 +53,16 @@ impl Pattern {
 
 /// What a pattern begins with before anything special, and whether there is nothing special.
 fn beginning(text: &str) -> (String, bool) {
+    let (beginning, plain) = common(text);
+    // An alternative on the outermost level may begin otherwise.
+    match plain || !has_outer_branch(text) {
+        true => (beginning, plain),
+        false => (String::new(), false),
+    }
+}
+
+/// As [`beginning`], of the first of several branches.
+fn common(text: &str) -> (String, bool) {
     let mut beginning = String::new();
     let mut characters = text.chars();
     while let Some(character) = characters.next() {
@@ -62,13 +72,7 @@ fn beginning(text: &str) -> (String, bool) {
                 beginning.pop();
                 return (beginning, false);
             }
-            // One branch of several may begin otherwise.
-            '|' => return (String::new(), false),
-            '.' | '^' | '$' | '+' | '[' | '(' => {
-                // An alternative on the outermost level makes all before it one branch.
-                let sure = !has_outer_branch(text);
-                return (if sure { beginning } else { String::new() }, false);
-            }
+            '|' | '.' | '^' | '$' | '+' | '[' | '(' => return (beginning, false),
             '\\' => match characters.next() {
                 // A letter or digit behind it is a class or a reference.
                 Some(next) if !next.is_ascii_alphanumeric() => beginning.push(next),
@@ -111,6 +115,8 @@ mod tests {
             ("/usr/lib(64)?/x", "/usr/lib", false),
             ("/a|/b.*", "", false),
             ("/a.*|/b.*", "", false),
+            ("/ab?|/c", "", false),
+            ("/a\\d|/b", "", false),
             ("/a\\d+", "/a", false),
             ("/ab{0,2}", "/a", false),
             ("", "", true),
