@@ -116,11 +116,11 @@ impl Machine {
                 }
             }
         };
-        let whole_member = is_whole_member(&*overlay, &table).map_err(|error| Error::Disk {
+        let is_whole = is_whole(&*overlay, &table).map_err(|error| Error::Disk {
             name: source.name.clone(),
             source: Box::new(error),
         })?;
-        if whole_member {
+        if is_whole {
             self.volumes.push(Volume {
                 id: VolumeId::whole_disk(index),
                 partition: None,
@@ -130,7 +130,7 @@ impl Machine {
                 device_names: kernel_names(index, None),
             });
         }
-        let partitions = table.partitions.iter().filter(|_| !whole_member);
+        let partitions = table.partitions.iter().filter(|_| !is_whole);
         for partition in partitions {
             let content = if partition.kind.is_extended() {
                 Content::Extended
@@ -309,6 +309,16 @@ impl Machine {
         });
         facts.collect()
     }
+}
+
+/// Whether a disk is one volume in spite of its partition table.
+///
+/// A table without partitions is what a boot loader leaves in front of a file system or a physical
+/// volume that has the whole disk; Linux and LVM2 use that as if no table were there
+/// (`_has_partition_table` of lib/device/dev-type.c).
+fn is_whole(disk: &dyn BlockRead, table: &Table) -> Result<bool, block::Error> {
+    let is_bare = table.kind == TableKind::Mbr && table.partitions.is_empty();
+    Ok(is_bare || is_whole_member(disk, table)?)
 }
 
 /// Whether a disk with a partition table is a member of an array as a whole: the table is that of

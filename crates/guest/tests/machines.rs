@@ -364,6 +364,31 @@ fn mirrored(disk: &[u8], slot: u8) -> Vec<u8> {
     bytes
 }
 
+/// As after `grub-install --force` on a disk without partitions.
+#[test]
+fn a_boot_sector_without_partitions_leaves_the_disk_one_volume() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk");
+    std::fs::File::create(&disk).unwrap().set_len(PART).unwrap();
+    let tree = dir.path().join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    plant(
+        &tree,
+        &[("/etc/fstab", "LABEL=all / ext4\n"), ("/usr/x", "")],
+    );
+    let mut mkfs = Command::new("mkfs.ext4");
+    mkfs.args(["-q", "-L", "all", "-d"]).arg(&tree).arg(&disk);
+    if run(&mut mkfs).is_none() {
+        return;
+    }
+    let mut bytes = std::fs::read(&disk).unwrap();
+    bytes[..3].copy_from_slice(&[0xeb, 0x63, 0x90]);
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    std::fs::write(&disk, bytes).unwrap();
+    let machine = open(&[disk]);
+    assert_eq!(machine.roots().unwrap()[0].volume, VolumeId::whole_disk(0));
+}
+
 #[test]
 fn a_mirror_of_whole_disks_has_the_partitions_and_not_its_members() {
     let dir = tempfile::tempdir().unwrap();
