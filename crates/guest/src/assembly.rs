@@ -7,6 +7,7 @@ use crate::{Content, Error, Machine, Volume, VolumeId};
 use block::BlockWrite;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use uuid::Uuid;
 use volume::lvm;
 use volume::md::{self, Array};
 
@@ -21,6 +22,8 @@ struct Used {
     /// Members of arrays, by their place among the volumes.
     members: BTreeSet<usize>,
     physical: BTreeSet<usize>,
+    /// Arrays that were put together.
+    arrays: BTreeSet<Uuid>,
 }
 
 impl Machine {
@@ -100,6 +103,14 @@ impl Machine {
         let some = !arrays.is_empty();
         let names = self.array_ids(&arrays);
         for (array, name) in arrays.into_iter().zip(names) {
+            if !used.arrays.insert(array.id) {
+                self.findings.push(format!(
+                    "the array {} was found twice, the second time with members in a volume or an \
+                     array; they are left out, and have to be added anew after a conversion",
+                    array.name.as_deref().unwrap_or(&name)
+                ));
+                continue;
+            }
             self.add_array(&array, name, &places)?;
         }
         Ok(some)
