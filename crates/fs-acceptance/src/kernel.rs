@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// A mounted image; unmounted when dropped.
 #[derive(Debug)]
@@ -30,20 +31,31 @@ impl Mount {
     /// # Errors
     /// What `mount` says.
     pub fn new(image: &Path, kind: &str, options: &str) -> Result<Self, String> {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let output = Command::new("mount")
-            .args(["-t", kind, "-o", &format!("loop,{options}")])
-            .arg(image)
-            .arg(dir.path())
-            .output()
-            .map_err(|error| error.to_string())?;
-        if output.status.success() {
-            return Ok(Self {
+        let to_read = options.split(',').any(|option| option == "ro");
+        for _ in 0..100 {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let output = Command::new("mount")
+                .args(["-t", kind, "-o", &format!("loop,{options}")])
+                .arg(image)
+                .arg(dir.path())
+                .output()
+                .map_err(|error| error.to_string())?;
+            if !output.status.success() {
+                return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+            }
+            let mount = Self {
                 dir,
                 whole_files: false,
-            });
+            };
+            let room = rustix::fs::statvfs(mount.root()).map_err(|error| error.to_string())?;
+            if to_read || !room.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+                return Ok(mount);
+            }
+            // The loop device of a look before was still there, and `mount` took it: read-only.
+            drop(mount);
+            std::thread::sleep(Duration::from_millis(100));
         }
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        Err(format!("{} is mounted read-only", image.display()))
     }
 
     /// Where the root is.
