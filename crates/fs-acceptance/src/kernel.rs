@@ -140,7 +140,7 @@ impl Drop for Mount {
             if output.is_ok_and(|output| output.status.success()) {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100));
         }
         let lazy = Command::new("umount")
             .arg("-l")
