@@ -31,11 +31,18 @@ fn qemu_dirty(lab: &Lab, image: &str, bitmap: &str) -> Vec<Range<u64>> {
         "driver=nbd,server.type=unix,server.path={},x-dirty-bitmap=qemu:dirty-bitmap:{bitmap}",
         socket.display()
     );
-    let output = Command::new("qemu-img")
-        .args(["map", "--output=json", "--image-opts", &source])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    // The socket is there a moment before somebody listens.
+    let (output, said) = loop {
+        let output = Command::new("qemu-img")
+            .args(["map", "--output=json", "--image-opts", &source])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let refused = said.contains("Connection refused");
+        if !refused || started.elapsed() > Duration::from_secs(60) {
+            break (output, said);
+        }
+    };
     assert!(output.status.success(), "{said}");
     // It ends with its only client.
     assert!(server.wait().unwrap().success());
