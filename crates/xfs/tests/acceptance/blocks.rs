@@ -182,7 +182,9 @@ fn free_space_in_crumbs_is_taken_and_given_back() {
         let dir = edit
             .make_dir(root, b"crumbs", NewNode::root(0o755))
             .expect("room");
-        let count = if long() { 12_000 } else { 3000 };
+        let room = edit.space().expect("readable").free_bytes;
+        let room = usize::try_from(room).expect("small");
+        let count = if long() { 12_000 } else { 3000 }.min(room / (2 * block));
         let name = |number: usize| format!("{number:05}").into_bytes();
         for number in 0..count {
             let node = edit.create(dir, &name(number), new).expect("room");
@@ -220,11 +222,13 @@ fn free_space_in_crumbs_is_taken_and_given_back() {
     });
 }
 
+/// Bytes that are free while holes are made.
+const SPARE: u64 = 6 << 20;
+
 #[test]
 fn chunks_of_inodes_get_holes_where_room_is_scattered() {
     each_set(&["default", "1k_rmapbt", "1k", "inode_1k"], |set, image| {
         let mut fs = open(image);
-        let block = usize::try_from(fs.space().expect("readable").block_size).expect("small");
         let edit = fs.edit().expect("editable");
         edit.set_now(NOW);
         let root = edit.root();
@@ -233,7 +237,7 @@ fn chunks_of_inodes_get_holes_where_room_is_scattered() {
         // A file that leaves an aligned hole of a few blocks every now and then.
         let file = edit.create(root, b"file", new).expect("room");
         // The kernel needs some room to make holes.
-        let size = fill(edit, file, &mut random, 1 << 20);
+        let size = fill(edit, file, &mut random, SPARE);
         edit.commit().expect("room");
         drop(fs);
         let kernel = mount(image, "rw");
@@ -241,17 +245,23 @@ fn chunks_of_inodes_get_holes_where_room_is_scattered() {
             .write(true)
             .open(kernel.path(b"file"))
             .expect("there");
-        let piece = 8 * u64::try_from(block).expect("small");
+        // Half a chunk is never a whole one, and always has a quarter that begins where it may.
+        let inode_size = run("xfs_db", &["-r", "-c", "sb 0", "-c", "p inodesize"], image);
+        let inode_size = inode_size.trim().rsplit(' ').next().expect("a number");
+        let piece = 32 * inode_size.parse::<u64>().expect("a number");
         let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        let mut at = 0;
-        while at < size {
-            // What does not fit into the map any more stays whole.
-            if rustix::fs::fallocate(&file, punch, at, piece).is_err() {
-                break;
-            }
-            at += 40 * piece;
+        let mut holes = 0;
+        while holes * 6 * piece < size {
+            let made = rustix::fs::fallocate(&file, punch, holes * 6 * piece, piece);
+            made.expect("room for the map");
+            holes += 1;
         }
         drop(file);
+        // That room goes in one piece, so that the holes are what is left.
+        let rest = File::create(kernel.path(b"rest")).expect("room");
+        let taken = rustix::fs::fallocate(&rest, FallocateFlags::empty(), 0, SPARE - SPARE / 8);
+        taken.expect("room");
+        drop(rest);
         drop(kernel);
 
         let mut fs = open(image);
@@ -264,7 +274,7 @@ fn chunks_of_inodes_get_holes_where_room_is_scattered() {
                 Ok(_) => made += 1,
                 Err(error) => break error,
             }
-            if made == 4000 {
+            if made == 20_000 {
                 break Error::NoInodes;
             }
         };
@@ -272,7 +282,7 @@ fn chunks_of_inodes_get_holes_where_room_is_scattered() {
             matches!(refused, Error::NoInodes | Error::NoSpace { .. }),
             "{refused:?}"
         );
-        println!("{}: {made} nodes", set.name);
+        println!("{}: {holes} holes, {made} nodes", set.name);
         edit.commit().expect("room");
         let want = tree::read(edit).expect("readable");
         everybody_reads(&format!("{}: scattered", set.name), image, set, &want);
@@ -294,14 +304,19 @@ fn chunks_of_inodes_get_holes_where_room_is_scattered() {
 /// Whether the tree of inodes of some group has a chunk with holes, as `xfs_db` shows it:
 /// `17:[32384,0xff00,32,0,0xffffffff00000000]`.
 fn has_holes(image: &Path) -> bool {
+    let holes = |record: &str| record.split(',').nth(1).is_some_and(|mask| mask != "0");
     (0..4).any(|group| {
         let agi = format!("agi {group}");
-        let commands = ["-r", "-c", &agi, "-c", "addr root", "-c", "p recs"];
-        let records = run("xfs_db", &commands, image);
-        let holes = |record: &str| record.split(',').nth(1).is_some_and(|mask| mask != "0");
-        records
-            .lines()
-            .filter(|line| line.contains(":["))
-            .any(holes)
+        let show = |more: &[&str]| {
+            let mut commands = vec!["-r", "-c", &agi];
+            commands.extend(more.iter().flat_map(|command| ["-c", command]));
+            run("xfs_db", &commands, image)
+        };
+        let records = match show(&["p level"]).trim() {
+            "level = 1" => show(&["addr root", "p recs"]),
+            _ => show(&["addr root", "addr ptrs[2]", "p recs"]),
+        };
+        let mut records = records.lines().filter(|line| line.contains(":["));
+        records.any(holes)
     })
 }
