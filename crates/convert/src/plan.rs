@@ -64,8 +64,8 @@ pub fn plan(guest: &Guest, facts: &Facts, options: &Options) -> Result<Plan, Err
         })?;
     }
     let (changes, found) = draft.finish();
-    let mut findings: Vec<Finding> = facts.findings.iter().map(inspected).collect();
-    findings.extend(found);
+    let odd = facts.findings.iter().map(|text| inspected(text));
+    let findings = odd.chain(found).collect();
     Ok(Plan {
         format: PLAN_FORMAT,
         guest: PlannedGuest {
@@ -80,11 +80,11 @@ pub fn plan(guest: &Guest, facts: &Facts, options: &Options) -> Result<Plan, Err
 }
 
 /// What was odd before any rule ran: a missing physical volume, an array that lacks a member.
-fn inspected(text: &String) -> Finding {
+fn inspected(text: &str) -> Finding {
     Finding {
         severity: Severity::Warning,
         rule: INSPECT.to_owned(),
-        text: text.clone(),
+        text: text.to_owned(),
     }
 }
 
