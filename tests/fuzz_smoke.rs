@@ -49,6 +49,13 @@ macro_rules! targets {
                 ours.sort_unstable();
                 assert_eq!(names, ours, "fuzz/{folder}");
             }
+            // What cargo-fuzz is not told of, nobody can run.
+            for (file, quote) in [("Cargo.toml", '"'), ("README.md", '`')] {
+                let text = std::fs::read_to_string(fuzz().join(file)).unwrap();
+                for name in ours {
+                    assert!(text.contains(&format!("{quote}{name}{quote}")), "{file}: {name}");
+                }
+            }
         }
     };
 }
