@@ -1,6 +1,7 @@
 //! An `ifcfg` file of Red Hat's family with DHCP. Sources: initscripts' `sysconfig.txt`,
 //! nm-settings-ifcfg-rh(5).
 
+use super::name::is_possible;
 use guest::assignment::{Assignment, Assignments};
 
 /// Settings that make the card part of something else, if they say more than "no".
@@ -46,8 +47,9 @@ pub(super) fn starts(bytes: &[u8]) -> bool {
     !value.eq_ignore_ascii_case("no")
 }
 
-/// The file with DHCP in place of fixed addresses; none if it is right as it is.
-pub(super) fn with_dhcp(bytes: &[u8], readers: Readers) -> Option<Vec<u8>> {
+/// The file with DHCP in place of fixed addresses; none if it is right as it is. `name` is the
+/// card's if the file does not say it.
+pub(super) fn with_dhcp(bytes: &[u8], name: Option<&str>, readers: Readers) -> Option<Vec<u8>> {
     if is_port(bytes) {
         return None;
     }
@@ -82,16 +84,27 @@ pub(super) fn with_dhcp(bytes: &[u8], readers: Readers) -> Option<Vec<u8>> {
     {
         settings.set("NM_CONTROLLED", "yes");
     }
-    settings.remove(is_hardware);
+    forget_hardware(&mut settings, name);
     let new = settings.render();
     (new != bytes).then_some(new)
 }
 
-/// The file without hardware addresses.
-pub(super) fn without_hardware(bytes: &[u8]) -> Vec<u8> {
+/// The file without hardware addresses; `name` as in [`with_dhcp`].
+pub(super) fn without_hardware(bytes: &[u8], name: Option<&str>) -> Vec<u8> {
     let mut settings = Assignments::parse(bytes);
-    settings.remove(is_hardware);
+    forget_hardware(&mut settings, name);
     settings.render()
+}
+
+/// Where the hardware address alone says which card is meant, the name has to do so instead:
+/// without either, network scripts start nothing (`source_config` of initscripts).
+fn forget_hardware(settings: &mut Assignments, name: Option<&str>) {
+    let bound = settings.value("HWADDR").is_some_and(|it| !it.is_empty());
+    let named = settings.value("DEVICE").is_some_and(|it| !it.is_empty());
+    settings.remove(is_hardware);
+    if let Some(name) = name.filter(|name| bound && !named && is_possible(name)) {
+        settings.set("DEVICE", name);
+    }
 }
 
 /// `/etc/sysconfig/network` without the old site's gateway, which would come before DHCP's.
@@ -157,8 +170,9 @@ mod tests {
     use super::*;
 
     fn converted(text: &str, readers: Readers) -> Option<String> {
-        let new = with_dhcp(text.as_bytes(), readers)?;
-        assert_eq!(with_dhcp(&new, readers), None, "the result is left alone");
+        let new = with_dhcp(text.as_bytes(), Some("static1"), readers)?;
+        let again = with_dhcp(&new, Some("static1"), readers);
+        assert_eq!(again, None, "the result is left alone");
         Some(String::from_utf8(new).unwrap())
     }
 
@@ -201,6 +215,18 @@ mod tests {
             converted(text, alone).unwrap(),
             "DEVICE=eth0\nNM_CONTROLLED=yes\nBOOTPROTO=dhcp\n"
         );
+    }
+
+    #[test]
+    fn a_card_that_only_its_address_names_gets_its_name() {
+        let text = "TYPE=Ethernet\nBOOTPROTO=dhcp\nHWADDR=00:0c:29:4a:5b:6c\nONBOOT=yes\n";
+        assert_eq!(
+            converted(text, Readers::default()).unwrap(),
+            "TYPE=Ethernet\nBOOTPROTO=dhcp\nONBOOT=yes\nDEVICE=static1\n"
+        );
+        // No card can have a name like this one; NetworkManager does without.
+        let kept = without_hardware(text.as_bytes(), Some("Wired_connection_1"));
+        assert_eq!(kept, b"TYPE=Ethernet\nBOOTPROTO=dhcp\nONBOOT=yes\n");
     }
 
     #[test]

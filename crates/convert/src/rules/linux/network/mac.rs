@@ -1,7 +1,7 @@
 //! Where addresses stay, nothing may look for the old cards' hardware addresses or set them: the
 //! VPC drops frames from any address that is not the card's own.
 
-use super::{files, ifcfg, keyfile, networkd};
+use super::{cards, files, ifcfg, keyfile, networkd};
 use crate::{Draft, Error, NetworkMode, Rule, Severity};
 use guest::ini::Ini;
 use guest::network::{Iface, IfaceEdit, Interfaces, Stack};
@@ -16,18 +16,18 @@ pub(in super::super) const RULE: Rule = Rule {
 
 const WHY: &str = "the network cards have other hardware addresses on EC2";
 
-/// The bytes of a file without hardware addresses.
-type Convert = fn(&[u8]) -> Vec<u8>;
+/// The bytes of a file without hardware addresses; the name is that of its card.
+type Convert = fn(&[u8], Option<&str>) -> Vec<u8>;
 
 fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
     let network = &draft.facts().network;
     let converters: [(Stack, Convert); 4] = [
-        (Stack::Ifupdown, ifupdown),
+        (Stack::Ifupdown, |bytes, _| ifupdown(bytes)),
         (Stack::Ifcfg, ifcfg::without_hardware),
-        (Stack::Networkd, |bytes| {
+        (Stack::Networkd, |bytes, _| {
             networkd::without_hardware(Ini::parse(bytes))
         }),
-        (Stack::NetworkManager, |bytes| {
+        (Stack::NetworkManager, |bytes, _| {
             keyfile::without_hardware(Ini::parse(bytes))
         }),
     ];
@@ -36,7 +36,8 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
             let Some(bytes) = draft.read(&path)? else {
                 continue;
             };
-            let new = convert(&bytes);
+            let card = cards(network).find(|card| card.file == path);
+            let new = convert(&bytes, card.and_then(|card| card.name.as_deref()));
             if new != bytes {
                 draft.write(&path, new, WHY)?;
             }

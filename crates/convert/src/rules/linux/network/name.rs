@@ -152,7 +152,7 @@ fn starts(draft: &Draft<'_>, card: &Interface) -> Result<bool, Error> {
 }
 
 /// Whether a text can be the name of one interface: Linux takes 15 bytes.
-fn is_possible(name: &str) -> bool {
+pub(super) fn is_possible(name: &str) -> bool {
     !name.is_empty() && name.len() <= 15 && !is_pattern(name) && !name.contains(['/', '%'])
 }
 

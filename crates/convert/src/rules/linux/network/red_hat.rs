@@ -34,13 +34,13 @@ pub(super) fn with_dhcp(draft: &mut Draft<'_>, why: &str) -> Result<(), Error> {
     let readers = readers(facts, release);
     let (mut starts, mut any, mut changed) = (false, false, false);
     for path in &paths {
-        let card = cards(&facts.network).any(|card| card.file == *path);
-        let Some(bytes) = draft.read(path)?.filter(|_| card) else {
+        let card = cards(&facts.network).find(|card| card.file == *path);
+        let (Some(card), Some(bytes)) = (card, draft.read(path)?) else {
             continue;
         };
         any = true;
         starts |= ifcfg::starts(&bytes);
-        if let Some(new) = ifcfg::with_dhcp(&bytes, readers) {
+        if let Some(new) = ifcfg::with_dhcp(&bytes, card.name.as_deref(), readers) {
             draft.write(path, new, why)?;
             changed = true;
         }
