@@ -185,7 +185,7 @@ fn paths_of_this_machine_get_the_labels_of_a_whole_policy() {
         "/etc/systemd/network/10-rehost.link",
         "/etc/systemd/system/vmtoolsd.service",
         "/etc/udev/rules.d/75-persistent-net-generator.rules",
-        "/etc/dracut.conf.d/rehost.conf",
+        "/etc/dracut.conf.d/zz-rehost.conf",
         "/etc/resolv.conf",
         "/etc/fstab",
         "/etc/yum.repos.d/vmware-tools.repo",

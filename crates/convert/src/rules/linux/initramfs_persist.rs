@@ -46,7 +46,8 @@ fn run(draft: &mut Draft<'_>) -> Result<(), Error> {
         if let Some((path, _)) = network::name_in_initramfs(draft)? {
             let _ = writeln!(text, "install_items+=\" {path} \"");
         }
-        let path = GuestPath::from(DRACUT).join("rehost.conf");
+        // The last one: a file behind it that sets `add_drivers` anew would undo it.
+        let path = GuestPath::from(DRACUT).join("zz-rehost.conf");
         draft.write(&path, text, WHY)?;
         keep_from_omitting(draft, &drivers)?;
     }
@@ -232,7 +233,7 @@ mod tests {
         ])
         .run(&[RULE]);
         assert_eq!(
-            after.text("/etc/dracut.conf.d/rehost.conf"),
+            after.text("/etc/dracut.conf.d/zz-rehost.conf"),
             format!("{HEADER}add_drivers+=\" nvme xen_blkfront \"\n")
         );
         assert_eq!(
