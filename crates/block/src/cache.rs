@@ -18,7 +18,7 @@ struct State {
     order: VecDeque<u64>,
 }
 
-/// Bytes that are kept: tables and directories of the paths that a conversion walks.
+/// Bytes that are kept: enough for the tables and directories on the way to some hundred files.
 const CAPACITY: usize = 8 << 20;
 
 impl BlockCache {
