@@ -1,5 +1,6 @@
 //! Bodies as they go over the wire: a block on its way in, an answer on its way out.
 
+use crate::line::Line;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -36,8 +37,13 @@ pub(crate) enum Wanted {
     All,
 }
 
-/// Reads a request's body, hashing it while it is in the cache.
-pub(crate) async fn receive(body: &mut Incoming, wanted: Wanted) -> Result<Received, hyper::Error> {
+/// Reads a request's body, as it comes through the line, hashing it while it is in the cache.
+pub(crate) async fn receive(
+    body: &mut Incoming,
+    wanted: Wanted,
+    line: &Line,
+    bytes_per_second: u64,
+) -> Result<Received, hyper::Error> {
     let expected = usize::try_from(body.size_hint().lower())
         .unwrap_or(0)
         .min(MAX_BODY);
@@ -55,6 +61,7 @@ pub(crate) async fn receive(body: &mut Incoming, wanted: Wanted) -> Result<Recei
             too_long = true;
             break;
         }
+        line.pass(chunk.len(), bytes_per_second).await;
         if wanted != Wanted::Nothing {
             hash.update(&chunk);
         }

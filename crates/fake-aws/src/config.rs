@@ -96,6 +96,9 @@ pub struct Faults {
     pub latency_ms: u64,
     /// Up to so many more, at random.
     pub latency_jitter_ms: u64,
+    /// Bytes in a second that the line to the service lets through, of all requests' bodies
+    /// together; 0: no limit.
+    pub line_bytes_per_second: u64,
     /// Quotas in requests per second; over them requests are throttled.
     pub limits: Limits,
     /// Throttled whatever the rate.

@@ -55,7 +55,7 @@
 //! | instances: pending, running, stopping, stopped, shutting-down, terminated; protection; volumes and interfaces that go with them or stay; gone from sight after an hour | guide |
 //! | root volumes are detached from stopped instances only; attached volumes are not deleted | guide |
 //!
-//! Switches ([`Faults`]): latency, rates, throttling, 5xx, resets before, after and within, slow
+//! Switches ([`Faults`]): latency, a slow line, rates, throttling, 5xx, resets before, after and within, slow
 //! bodies, wrong checksums and data, the not-found window after StartSnapshot, lag of
 //! Describe actions, the times of an instance's life ([`Life`]), no capacity, launches that fail,
 //! late completion, completion to `error`, denied actions, expired credentials and
@@ -91,6 +91,7 @@ mod ebs;
 mod ec2;
 mod error;
 mod hold;
+mod line;
 mod log;
 mod server;
 mod sigv4;

@@ -89,10 +89,12 @@ async fn handle(
     let came = Instant::now();
     let (parts, mut body) = request.into_parts();
     if parts.uri.path().starts_with("/_control/") {
-        let received = receive(&mut body, Wanted::All).await.map_err(|_| Reset)?;
+        let received = receive(&mut body, Wanted::All, &world.line, 0).await;
+        let received = received.map_err(|_| Reset)?;
         return Ok(control::answer(world, &parts, &received.data));
     }
     let setting = world.switches.get();
+    let rate = setting.faults.line_bytes_per_second;
     let request_id = format!("{:032x}", world.switches.random.bits());
     let is_ec2 = parts.uri.path() == "/" && parts.method == Method::POST;
     let service = if is_ec2 { Service::Ec2 } else { Service::Ebs };
@@ -101,7 +103,8 @@ async fn handle(
     let mut form = None;
     let mut received = None;
     let target = if is_ec2 {
-        let bytes = receive(&mut body, Wanted::All).await.map_err(|_| Reset)?;
+        let bytes = receive(&mut body, Wanted::All, &world.line, rate).await;
+        let bytes = bytes.map_err(|_| Reset)?;
         let parsed = Form::parse(&bytes.data);
         let target = Target {
             action: parsed.action,
@@ -167,7 +170,7 @@ async fn handle(
                 (true, Some(_)) => Wanted::Digest,
                 (false, _) => Wanted::All,
             };
-            match receive(&mut body, wanted).await {
+            match receive(&mut body, wanted, &world.line, rate).await {
                 Ok(received) => received,
                 Err(_) => {
                     // The client has gone away, or speaks no HTTP.

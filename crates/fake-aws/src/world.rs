@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::ec2::Cloud;
 use crate::error::Refusal;
 use crate::hold::Holds;
+use crate::line::Line;
 use crate::log::Log;
 use crate::snapshot::{Origin, Phase, Snapshot};
 use crate::token::Tokens;
@@ -24,6 +25,7 @@ pub(crate) struct World {
     pub(crate) buckets: Buckets,
     pub(crate) tokens: Tokens,
     pub(crate) log: Log,
+    pub(crate) line: Line,
     pub(crate) holds: Holds,
     versions: AtomicU64,
     account: Mutex<Account>,
@@ -47,6 +49,7 @@ impl World {
             tokens: Tokens::new(config.seed),
             log: Log::new(config.log_limit),
             versions: AtomicU64::new(0),
+            line: Line::default(),
             holds: Holds::default(),
             account: Mutex::default(),
             cloud: Mutex::new(Cloud::new(config.surroundings.clone())),

@@ -26,6 +26,24 @@ fn every_nth_request_meets_a_5xx() {
 }
 
 #[test]
+fn a_slow_line_is_shared_by_those_who_send() {
+    let fake = with(Faults {
+        line_bytes_per_second: 4 << 20,
+        ..Faults::default()
+    });
+    let id = started(&fake);
+    let from = Instant::now();
+    std::thread::scope(|scope| {
+        for index in 0..4 {
+            let (fake, id) = (&fake, &id);
+            scope.spawn(move || assert_eq!(put(fake, id, index, &block(1)).status, 201));
+        }
+    });
+    // 2 MiB.
+    assert!(from.elapsed() >= Duration::from_millis(500));
+}
+
+#[test]
 fn a_refused_put_reads_its_block_so_that_the_answer_arrives() {
     let fake = unsigned();
     let id = started(&fake);
