@@ -42,7 +42,7 @@ impl Default for Timeouts {
 }
 
 /// A put takes AWS some 100 ms, so this many at a time can use the default quota of 1000 in a second
-/// up. With the blocks that wait it is 80 MiB of memory.
+/// up. With the blocks that wait it is 82 MiB of memory.
 const CONCURRENCY: u32 = 128;
 
 impl Default for Config {

@@ -19,7 +19,6 @@ pub(crate) struct Shared {
     pub(crate) traffic: Traffic,
     pub(crate) sdk: aws_sdk_ebs::Client,
     pub(crate) ec2: Ec2,
-    pub(crate) max_concurrency: u32,
     aws: Connection,
 }
 
@@ -33,13 +32,16 @@ impl Ebs {
         Ok(Self(Arc::new(Shared {
             traffic: Traffic {
                 pace: Pace::new(config.max_requests_per_second, config.max_mbps),
-                adapt: Adapt::new(config.min_concurrency, config.max_concurrency),
+                adapt: Adapt::new(
+                    config.min_concurrency,
+                    config.max_concurrency,
+                    aws.timeouts().read,
+                ),
                 attempt: aws.timeouts().attempt,
                 timeouts: config.timeouts,
             },
             sdk: aws_sdk_ebs::Client::new(aws.sdk()),
             ec2: Ec2::new(&aws),
-            max_concurrency: config.max_concurrency,
             aws,
         })))
     }

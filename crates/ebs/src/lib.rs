@@ -37,6 +37,7 @@ mod action;
 mod adapt;
 mod blocks;
 mod calls;
+mod climb;
 mod config;
 mod connect;
 mod ec2;

@@ -83,9 +83,11 @@ impl Traffic {
         let mut attempts = 0_u32;
         let mut signed = 0_u32;
         let mut history = Attempts::default();
-        // Kept in the pauses: were it given away, others would ask instead, and as often as ever.
-        let _permit = self.adapt.enter().await;
+        let mut permit = None;
         loop {
+            if permit.is_none() {
+                permit = Some(self.adapt.enter().await);
+            }
             let (result, took) = self.attempt(asked, &mut attempt).await;
             attempts = attempts.saturating_add(1);
             spent = spent.saturating_add(took);
@@ -122,6 +124,11 @@ impl Traffic {
                 action = asked.action.iam(), attempts, ?pause, kind = ?failure.kind,
                 code = failure.code, "asking again"
             );
+            // Kept in the pause: were it given away, another would ask instead, and as often as ever.
+            // But not if more are under way than may be: together they would fill the same queue.
+            if self.adapt.is_over() {
+                permit = None;
+            }
             tokio::time::sleep(pause).await;
             spent = spent.saturating_add(pause);
         }
@@ -145,11 +152,12 @@ impl Traffic {
             Ok(result) => result,
             Err(_) => Err(Failure::timed_out()),
         };
-        match &result {
+        match result.as_ref().map_err(|failure| failure.kind) {
+            // The others have quotas of their own, and their time is not that of a block.
+            _ if asked.bytes == 0 => {}
             Ok(_) => self.adapt.well(),
-            Err(failure) if matches!(failure.kind, Kind::Throttled | Kind::TimedOut) => {
-                self.adapt.too_much();
-            }
+            Err(Kind::Throttled) => self.adapt.throttled(start),
+            Err(Kind::TimedOut) => self.adapt.timed_out(start),
             Err(_) => {}
         }
         (result, start.elapsed())
@@ -164,7 +172,7 @@ mod tests {
     fn traffic() -> Traffic {
         Traffic {
             pace: Pace::new(None, None),
-            adapt: Adapt::new(1, 4),
+            adapt: Adapt::new(1, 4, Duration::from_millis(50)),
             attempt: Duration::from_millis(50),
             timeouts: Timeouts {
                 operation: Duration::from_millis(400),

@@ -2,7 +2,7 @@
 
 use crate::journal::Journal;
 use crate::pool::Pool;
-use crate::{Ebs, Error, adapt};
+use crate::{Ebs, Error};
 use ondisk::Interrupt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,7 +29,6 @@ pub(crate) struct Sink<'a> {
     begin: &'a Begin<'a>,
     before: Vec<Record>,
     interrupt: Interrupt,
-    slots: usize,
     pool: Pool,
     flow: Arc<Flow>,
     tasks: Mutex<JoinSet<()>>,
@@ -68,7 +67,6 @@ impl<'a> Sink<'a> {
             session: Mutex::new(session.map(Arc::new)),
             begin,
             interrupt: interrupt.clone(),
-            slots: adapt::slots(ebs.0.max_concurrency),
             pool: Pool::default(),
             flow: Arc::default(),
             tasks: Mutex::default(),
@@ -134,7 +132,7 @@ impl<'a> Sink<'a> {
                 return Err("another block could not be put".into());
             }
             self.interrupt.check()?;
-            if state.running < self.slots {
+            if state.running < self.ebs.0.traffic.adapt.slots() {
                 state.running = state.running.saturating_add(1);
                 return Ok(());
             }

@@ -4,7 +4,7 @@ use crate::blocks::Blocks;
 use crate::calls::Got;
 use crate::failure::Kind;
 use crate::retry::End;
-use crate::{Action, Ebs, Error, adapt};
+use crate::{Action, Ebs, Error};
 use block::{BlockRead, Extent, ExtentKind};
 use ondisk::width::{u64_of, usize_of};
 use ondisk::{Interrupt, Progress, Task, Unit};
@@ -121,12 +121,12 @@ impl Inner {
         keep: bool,
         task: &dyn Task,
     ) -> Result<Vec<Record>, Error> {
-        let slots = adapt::slots(self.ebs.0.max_concurrency);
+        let adapt = &self.ebs.0.traffic.adapt;
         let mut records = Vec::with_capacity(wanted.len());
         let mut wanted = wanted.into_iter();
         let mut tasks = JoinSet::new();
         loop {
-            while tasks.len() < slots
+            while tasks.len() < adapt.slots()
                 && let Some(block) = wanted.next()
             {
                 let inner = self.clone();

@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod line;
 mod model;
 mod read;
 mod run;

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use store::{BLOCK, Index};
 
-fn upload(ebs: &Ebs, request: &UploadRequest<'_>) -> Result<Uploaded, Error> {
+pub(crate) fn upload(ebs: &Ebs, request: &UploadRequest<'_>) -> Result<Uploaded, Error> {
     ebs.upload(request, &NoProgress, &Interrupt::default())
 }
 
@@ -20,7 +20,7 @@ fn puts(fake: &FakeAws) -> u64 {
 }
 
 /// That the snapshot has what the disk has, as the fake knows it; a hole of an encrypted disk is nobody's.
-fn assert_content(fake: &FakeAws, id: &str, disk: &Disk) {
+pub(crate) fn assert_content(fake: &FakeAws, id: &str, disk: &Disk) {
     let state = fake.snapshot(id).unwrap();
     assert_eq!(state.status, "completed", "{:?}", state.message);
     let content = fake.snapshot_content(id).unwrap();
