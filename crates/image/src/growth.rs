@@ -1,5 +1,5 @@
 //! Writing files that grow with the disk: units of the disk are prepared on all threads, get their
-//! places in order, and are stored on all threads.
+//! places in order, and are stored on one.
 
 use crate::Error;
 use crate::units::{self, Unit, Units};
@@ -119,8 +119,9 @@ fn prepare<G: Growth>(job: &Job, growth: &G, slots: &mut [Slot<G::Prepared>]) ->
     })
 }
 
-fn store<P: Send>(job: &Job, slots: &mut [Slot<P>]) -> Result<(), Error> {
-    slots.par_iter_mut().try_for_each(|slot| {
+/// On one thread: the kernel lets only one write into a file, and the others would spin.
+fn store<P>(job: &Job, slots: &mut [Slot<P>]) -> Result<(), Error> {
+    for slot in slots {
         for piece in slot.pieces.drain(..) {
             let bytes = match &piece.bytes {
                 PieceBytes::OfUnit(range) => &slot.bytes[range.clone()],
@@ -131,8 +132,8 @@ fn store<P: Send>(job: &Job, slots: &mut [Slot<P>]) -> Result<(), Error> {
         if let Some(unit) = slot.unit.take() {
             job.task.advance(unit.advance);
         }
-        Ok(())
-    })
+    }
+    Ok(())
 }
 
 impl Job<'_> {

@@ -1,5 +1,6 @@
 //! Raw images: the bytes of the disk, nothing else.
 
+mod one_writer;
 mod read;
 mod write;
 

@@ -1,5 +1,6 @@
 //! Writing raw images: sparse files, and block devices in place.
 
+use super::one_writer::{OneWriter, Piece};
 use crate::Error;
 use crate::units::{self, Units};
 use crate::write::{Job, Written};
@@ -69,6 +70,7 @@ pub(crate) fn write_sparse(job: &Job, seen: impl Fn(u64, &[u8]) + Sync) -> Resul
 /// Writes the disk, and says how many bytes of it were not zero.
 fn write_data(job: &Job, zeros: Zeros, seen: impl Fn(u64, &[u8]) + Sync) -> Result<u64, Error> {
     let mut units = Units::new(job.device, units::SMALL, job.interrupt);
+    let writer = OneWriter::new(job);
     let data = units
         .by_ref()
         .par_bridge()
@@ -78,23 +80,29 @@ fn write_data(job: &Job, zeros: Zeros, seen: impl Fn(u64, &[u8]) + Sync) -> Resu
             unit.read(job.device, buf)?;
             let runs = data_runs(buf, PIECE);
             let data: usize = runs.iter().map(ExactSizeIterator::len).sum();
-            let written = match zeros {
-                Zeros::LeftOut => runs,
-                Zeros::Written => {
-                    for range in unit.zeros() {
-                        write_zeros(job, range)?;
-                    }
-                    let index = |r: &Range<u64>| unit.index(r.start)..unit.index(r.end);
-                    unit.data.iter().map(index).collect()
+            let offset = unit.range.start;
+            let at = |run: &Range<usize>| offset.saturating_add(u64_of(run.start));
+            if zeros == Zeros::Written {
+                // Many threads may write into a device.
+                for range in unit.zeros() {
+                    write_zeros(job, range)?;
                 }
-            };
-            for run in written {
-                let at = unit.range.start.saturating_add(u64_of(run.start));
-                let bytes = &buf[run];
-                seen(at, bytes);
-                job.write_at(bytes, at)?;
+                for range in &unit.data {
+                    let run = unit.index(range.start)..unit.index(range.end);
+                    job.write_at(&buf[run.clone()], at(&run))?;
+                }
+                job.task.advance(unit.advance);
+                return Ok(u64_of(data));
             }
-            job.task.advance(unit.advance);
+            for run in &runs {
+                seen(at(run), &buf[run.clone()]);
+            }
+            *buf = writer.write(Piece {
+                offset,
+                bytes: std::mem::take(buf),
+                runs,
+                advance: unit.advance,
+            })?;
             Ok::<_, Error>(u64_of(data))
         })
         .try_reduce(|| 0, |a, b| Ok(a.saturating_add(b)))?;
