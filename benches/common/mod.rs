@@ -72,13 +72,9 @@ pub(crate) fn measured(command: &mut Command, dir: &Path) -> Cost {
     }
 }
 
-/// Each figure's own median.
-pub(crate) fn median(costs: &[Cost]) -> Cost {
-    let of = |figure: fn(&Cost) -> f64| {
-        let mut figures: Vec<f64> = costs.iter().map(figure).collect();
-        figures.sort_by(f64::total_cmp);
-        figures[figures.len() / 2]
-    };
+/// Of each figure the one that counts.
+pub(crate) fn each(costs: &[Cost], counts: fn(Vec<f64>) -> f64) -> Cost {
+    let of = |figure: fn(&Cost) -> f64| counts(costs.iter().map(figure).collect());
     Cost {
         wall: of(|cost| cost.wall),
         cpu: of(|cost| cost.cpu),
