@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 /// queues: it takes memory, pushes the next blocks out of the caches, and comes nearer to its
 /// time-out. So the limit is doubled as long as more blocks go in a second for it, and that is tried
 /// again now and then. How long an answer takes would tell sooner, but it varies of its own accord.
-/// From the first throttle on it is additive increase and multiplicative decrease, as TCP does it.
+/// After a throttle it is additive increase and multiplicative decrease, as TCP does it, until there
+/// was none for a while.
 #[derive(Debug)]
 pub(crate) struct Climb {
     least: u32,
