@@ -51,6 +51,10 @@ pub(crate) async fn serve(
     }
 }
 
+/// What is read of a request at once. A block in pieces of that size is hashed while it is in the
+/// cache, and in memory that is not given back to the system in between.
+const BUFFER: usize = 64 << 10;
+
 async fn connection(world: Arc<World>, stream: TcpStream) {
     let reset = Arc::new(AtomicBool::new(false));
     let socket = Socket {
@@ -69,6 +73,7 @@ async fn connection(world: Arc<World>, stream: TcpStream) {
     });
     // A connection that ends badly concerns its client, and the log has what was answered.
     let _ = hyper::server::conn::http1::Builder::new()
+        .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(socket), service)
         .await;
 }
