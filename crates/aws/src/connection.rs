@@ -1,6 +1,7 @@
 //! Credentials, addresses, and the threads that the network's work runs on.
 
 use crate::http::Connectors;
+use crate::identity::Identities;
 use crate::{Config, Error, Timeouts};
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
@@ -11,6 +12,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_smithy_runtime_api::client::http::{
     HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
 };
+use aws_smithy_runtime_api::client::identity::Identity;
 use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_types::service_config::ServiceConfigKey;
 use ondisk::{Interrupt, Interrupted};
@@ -28,7 +30,7 @@ pub struct Connection(Arc<Shared>);
 /// What the clones of a connection share.
 struct Shared {
     sdk: SdkConfig,
-    credentials: SharedCredentialsProvider,
+    identities: Identities,
     connectors: Connectors,
     region: String,
     timeouts: Timeouts,
@@ -71,7 +73,7 @@ impl Connection {
         let region = sdk.region().ok_or(Error::NoRegion)?.to_string();
         Ok(Self(Arc::new(Shared {
             sdk,
-            credentials,
+            identities: Identities::new(credentials),
             connectors,
             region,
             timeouts: config.timeouts,
@@ -91,9 +93,12 @@ impl Connection {
         &self.0.sdk
     }
 
-    /// Where credentials come from; they are refreshed there.
-    pub fn credentials(&self) -> &SharedCredentialsProvider {
-        &self.0.credentials
+    /// Whom to sign requests for that the SDK does not make; renewed in time.
+    ///
+    /// # Errors
+    /// [`Error::Credentials`].
+    pub async fn identity(&self) -> Result<Identity, Error> {
+        self.0.identities.get().await
     }
 
     /// How long one attempt of a request may take.

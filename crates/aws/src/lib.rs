@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod error;
 mod http;
+mod identity;
 mod pace;
 mod pause;
 

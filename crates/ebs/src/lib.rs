@@ -50,6 +50,7 @@ mod policy;
 mod pool;
 mod retry;
 mod run;
+mod signed;
 mod sink;
 mod snapshot;
 pub mod tag;

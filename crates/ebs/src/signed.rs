@@ -1,0 +1,144 @@
+//! Requests that the SDK's client does not make: signed by the official `aws-sigv4`, sent over the
+//! SDK's own connections.
+//!
+//! They are EC2's, because the SDK for EC2 is a million lines.
+
+use crate::failure::{Failure, Kind};
+use aws::Connection;
+use aws_sdk_ebs::error::DisplayErrorContext;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
+use std::fmt::Display;
+use std::time::SystemTime;
+
+/// One service of AWS.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    aws: Connection,
+    /// As signatures call it.
+    service: &'static str,
+    /// Ends in a slash.
+    url: String,
+    connector: SharedHttpConnector,
+}
+
+/// An answer, whatever it says.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) text: String,
+}
+
+const USER_AGENT: &str = concat!("rehost/", env!("CARGO_PKG_VERSION"));
+/// A page of 1000 snapshots with 50 tags each is some 15 MiB at the very most.
+const MAX_ANSWER: usize = 32 << 20;
+
+impl Signed {
+    /// The service that answers at `url`.
+    pub(crate) fn new(aws: &Connection, service: &'static str, url: &str) -> Self {
+        Self {
+            aws: aws.clone(),
+            service,
+            url: format!("{}/", url.trim_end_matches('/')),
+            connector: aws.connector(),
+        }
+    }
+
+    /// Sends a request once. The path has no slash before it, and only characters that stand for
+    /// themselves.
+    pub(crate) async fn send(
+        &self,
+        method: &'static str,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: String,
+    ) -> Result<Answer, Failure> {
+        let request = self.signed(method, path, headers, body).await?;
+        let response = self.connector.call(request).await.map_err(|error| {
+            let message = DisplayErrorContext(&error).to_string();
+            if error.is_timeout() {
+                Failure::new(Kind::TimedOut, "", message)
+            } else {
+                Failure::lost(message)
+            }
+        })?;
+        Ok(Answer {
+            status: response.status().as_u16(),
+            text: read(response.into_body()).await?,
+        })
+    }
+
+    async fn signed(
+        &self,
+        method: &'static str,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: String,
+    ) -> Result<HttpRequest, Failure> {
+        let identity = self.aws.identity().await.map_err(|error| {
+            let why = match error {
+                aws::Error::Credentials(why) => why,
+                other => other.to_string(),
+            };
+            Failure::new(Kind::Credentials, "", why)
+        })?;
+        let url = format!("{}{path}", self.url);
+        let bad = |error: &dyn Display| {
+            let message = format!("no request to {url} can be made: {error}");
+            Failure::new(Kind::Permanent, "", message)
+        };
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(self.aws.region())
+            .name(self.service)
+            .time(SystemTime::now())
+            .settings(SigningSettings::default())
+            .build()
+            .map_err(|error| bad(&error))?
+            .into();
+        let signable = SignableRequest::new(
+            method,
+            &url,
+            headers.iter().copied(),
+            SignableBody::Bytes(body.as_bytes()),
+        );
+        let signed = sign(signable.map_err(|error| bad(&error))?, &params);
+        let signed = signed.map_err(|error| bad(&error))?;
+        let mut request = HttpRequest::new(SdkBody::from(body));
+        request.set_method(method).map_err(|error| bad(&error))?;
+        request.set_uri(url.as_str()).map_err(|error| bad(&error))?;
+        let own = [("user-agent", USER_AGENT)];
+        let signature = signed.output().headers();
+        for (name, value) in headers.iter().copied().chain(own).chain(signature) {
+            request
+                .headers_mut()
+                .try_insert(name.to_owned(), value.to_owned())
+                .map_err(|error| bad(&error))?;
+        }
+        Ok(request)
+    }
+}
+
+impl Answer {
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+async fn read(body: SdkBody) -> Result<String, Failure> {
+    let mut stream = ByteStream::new(body);
+    let mut bytes = Vec::new();
+    while let Some(part) = stream.next().await {
+        let part = part.map_err(|error| Failure::lost(DisplayErrorContext(&error).to_string()))?;
+        if bytes.len().saturating_add(part.len()) > MAX_ANSWER {
+            let message = "the answer is larger than 32 MiB";
+            return Err(Failure::new(Kind::Permanent, "", message));
+        }
+        bytes.extend_from_slice(&part);
+    }
+    String::from_utf8(bytes).map_err(|_| Failure::lost("the answer is no UTF-8"))
+}
