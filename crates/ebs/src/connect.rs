@@ -2,8 +2,10 @@
 
 use crate::config::Config;
 use crate::ec2::Ec2;
+use crate::signed::Signed;
 use crate::{Error, adapt::Adapt, retry::Traffic};
 use aws::{Connection, Pace};
+use aws_sdk_ebs::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 use ondisk::Interrupt;
 use std::fmt;
 use std::future::Future;
@@ -18,6 +20,8 @@ pub struct Ebs(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) traffic: Traffic,
     pub(crate) sdk: aws_sdk_ebs::Client,
+    /// For the action that is asked for most, past the client above.
+    pub(crate) direct: Signed,
     pub(crate) ec2: Ec2,
     aws: Connection,
 }
@@ -41,6 +45,7 @@ impl Ebs {
                 timeouts: config.timeouts,
             },
             sdk: aws_sdk_ebs::Client::new(aws.sdk()),
+            direct: Signed::new(&aws, "ebs", &url(&aws)?),
             ec2: Ec2::new(&aws),
             aws,
         })))
@@ -63,6 +68,26 @@ impl Ebs {
     pub(crate) fn handle(&self) -> &Handle {
         self.0.aws.handle()
     }
+}
+
+/// Where the SDK's client of EBS would send its requests.
+fn url(aws: &Connection) -> Result<String, Error> {
+    let sdk = aws.sdk();
+    let unknown = |error: &dyn fmt::Display| Error::Setting {
+        what: "the address of EBS",
+        why: error.to_string(),
+    };
+    let params = Params::builder()
+        .region(aws.region())
+        .set_use_fips(sdk.use_fips())
+        .set_use_dual_stack(sdk.use_dual_stack())
+        .set_endpoint(aws.endpoint_url("EBS"))
+        .build()
+        .map_err(|error| unknown(&error))?;
+    let resolver = DefaultResolver::new();
+    let endpoint = aws.handle().block_on(resolver.resolve_endpoint(&params));
+    let endpoint = endpoint.map_err(|error| unknown(&error))?;
+    Ok(endpoint.url().to_owned())
 }
 
 /// The clients below have the access key's id in theirs.

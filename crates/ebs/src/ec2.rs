@@ -6,7 +6,7 @@
 mod answer;
 
 use crate::failure::Failure;
-use crate::signed::Signed;
+use crate::signed::{Payload, Signed};
 use answer::Page;
 use aws::Connection;
 use std::fmt::Write as _;
@@ -72,7 +72,7 @@ impl Ec2 {
             encode(&mut body, value);
         }
         let headers = [("content-type", CONTENT_TYPE)];
-        let sent = self.0.send("POST", "", &headers, body);
+        let sent = self.0.send("POST", "", &headers, Payload::Text(body));
         let answer = sent.await?;
         if answer.is_success() {
             return Ok(answer.text);

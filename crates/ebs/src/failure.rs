@@ -1,9 +1,11 @@
 //! What a failed attempt means: try again, look again, or stop.
 
+use crate::signed::Answer;
 use crate::{Action, Error};
 use aws_sdk_ebs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_ebs::types::{ResourceNotFoundExceptionReason, ValidationExceptionReason};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use serde_json::Value;
 
 /// A failed attempt.
 #[derive(Clone, Debug)]
@@ -13,6 +15,9 @@ pub(crate) struct Failure {
     pub(crate) code: String,
     pub(crate) message: String,
 }
+
+/// The code of an answer that has none.
+const UNKNOWN: &str = "unknown";
 
 /// What to do about it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,7 +74,7 @@ impl Failure {
         match &error {
             SdkError::ServiceError(_) => {
                 let status = error.raw_response().map_or(0, |raw| raw.status().as_u16());
-                Self::of_service(status, &error.into())
+                Self::of_model(status, &error.into())
             }
             SdkError::TimeoutError(_) => Self::timed_out(),
             SdkError::ResponseError(_) => Self::lost(DisplayErrorContext(&error).to_string()),
@@ -89,39 +94,68 @@ impl Failure {
         }
     }
 
-    fn of_service(status: u16, error: &aws_sdk_ebs::Error) -> Self {
+    fn of_model(status: u16, error: &aws_sdk_ebs::Error) -> Self {
         use aws_sdk_ebs::Error as Sdk;
-        let meta = error.meta();
-        let code = meta.code().unwrap_or("unknown");
-        let message = meta.message().unwrap_or_default();
-        let (kind, reason) = match error {
+        let reason = match error {
             Sdk::ValidationException(refusal) => {
-                let reason = refusal.reason();
-                let kind = match reason {
-                    Some(
-                        ValidationExceptionReason::WriteRequestTimeout
-                        | ValidationExceptionReason::ConflictingBlockUpdate,
-                    ) => Kind::Transient,
-                    Some(ValidationExceptionReason::InvalidBlockToken) => Kind::Token,
-                    Some(ValidationExceptionReason::InvalidPageToken) => Kind::Page,
-                    _ if message.contains("Failed to read block data") => Kind::Transient,
-                    _ => Kind::Permanent,
-                };
-                (kind, reason.map(ValidationExceptionReason::as_str))
+                refusal.reason().map(ValidationExceptionReason::as_str)
             }
-            Sdk::ResourceNotFoundException(missing) => {
-                let reason = missing.reason();
-                let kind = match reason {
-                    Some(
-                        ResourceNotFoundExceptionReason::GrantNotFound
-                        | ResourceNotFoundExceptionReason::ImageNotFound,
-                    ) => Kind::Permanent,
-                    _ => Kind::NotFound,
-                };
-                (kind, reason.map(ResourceNotFoundExceptionReason::as_str))
-            }
-            Sdk::AccessDeniedException(denied) => (Kind::Denied, Some(denied.reason().as_str())),
-            _ => (kind_of_code(status, code, message), None),
+            Sdk::ResourceNotFoundException(missing) => missing
+                .reason()
+                .map(ResourceNotFoundExceptionReason::as_str),
+            Sdk::AccessDeniedException(denied) => Some(denied.reason().as_str()),
+            _ => None,
+        };
+        let meta = error.meta();
+        let message = meta.message().unwrap_or_default();
+        Self::of_service(status, meta.code().unwrap_or(UNKNOWN), reason, message)
+    }
+
+    /// What the EBS direct APIs answered to a request that the SDK's client did not make.
+    pub(crate) fn of_answer(answer: &Answer) -> Result<(), Self> {
+        if answer.is_success() {
+            return Ok(());
+        }
+        // What is no JSON comes from something on the way.
+        let body: Value = serde_json::from_str(&answer.text).unwrap_or_default();
+        let text = |names: &[&str]| names.iter().find_map(|name| body[name].as_str());
+        let code = answer
+            .error_type
+            .as_deref()
+            .or_else(|| text(&["__type", "code"]));
+        // It may have a namespace before it, and where it is explained behind it.
+        let code = code
+            .unwrap_or(UNKNOWN)
+            .split(':')
+            .next()
+            .unwrap_or_default();
+        let code = code.rsplit('#').next().unwrap_or_default();
+        let message = text(&["Message", "message"]).unwrap_or_default();
+        Err(Self::of_service(
+            answer.status,
+            code,
+            text(&["Reason"]),
+            message,
+        ))
+    }
+
+    fn of_service(status: u16, code: &str, reason: Option<&str>, message: &str) -> Self {
+        use {ResourceNotFoundExceptionReason as Missing, ValidationExceptionReason as Invalid};
+        let kind = match code {
+            "ValidationException" => match reason.map(Invalid::from) {
+                Some(Invalid::WriteRequestTimeout | Invalid::ConflictingBlockUpdate) => {
+                    Kind::Transient
+                }
+                Some(Invalid::InvalidBlockToken) => Kind::Token,
+                Some(Invalid::InvalidPageToken) => Kind::Page,
+                _ if message.contains("Failed to read block data") => Kind::Transient,
+                _ => Kind::Permanent,
+            },
+            "ResourceNotFoundException" => match reason.map(Missing::from) {
+                Some(Missing::GrantNotFound | Missing::ImageNotFound) => Kind::Permanent,
+                _ => Kind::NotFound,
+            },
+            _ => kind_of_code(status, code, message),
         };
         let code = reason.map_or_else(|| code.to_owned(), |reason| format!("{code}, {reason}"));
         Self::new(kind, code, message)
@@ -191,29 +225,87 @@ fn kind_of_code(status: u16, code: &str, message: &str) -> Kind {
 mod tests {
     use super::*;
     use aws_sdk_ebs::error::ErrorMetadata;
-    use aws_sdk_ebs::types::error::ValidationException;
+    use aws_sdk_ebs::types::error::{ResourceNotFoundException, ValidationException};
+
+    /// What is made of an answer, as the SDK's client reads it and as we do.
+    fn both(status: u16, kind: &str, reason: Option<&str>, message: &str) -> Failure {
+        let meta = ErrorMetadata::builder().code(kind).message(message).build();
+        let error = match kind {
+            "ValidationException" => aws_sdk_ebs::Error::ValidationException(
+                ValidationException::builder()
+                    .message(message)
+                    .set_reason(reason.map(ValidationExceptionReason::from))
+                    .meta(meta)
+                    .build(),
+            ),
+            "ResourceNotFoundException" => aws_sdk_ebs::Error::ResourceNotFoundException(
+                ResourceNotFoundException::builder()
+                    .message(message)
+                    .set_reason(reason.map(ResourceNotFoundExceptionReason::from))
+                    .meta(meta)
+                    .build(),
+            ),
+            _ => panic!("{kind}"),
+        };
+        let theirs = Failure::of_model(status, &error);
+        let ours = Failure::of_answer(&Answer {
+            status,
+            error_type: Some(format!("{kind}:http://internal.amazon.com/coral/")),
+            text: serde_json::json!({"Message": message, "Reason": reason}).to_string(),
+        });
+        let ours = ours.unwrap_err();
+        assert_eq!(
+            (theirs.kind, &theirs.code, &theirs.message),
+            (ours.kind, &ours.code, &ours.message)
+        );
+        ours
+    }
 
     #[test]
     fn a_validation_error_is_final_but_for_the_ones_that_pass() {
-        let refusal = |message: &str, reason: Option<ValidationExceptionReason>| {
-            let meta = ErrorMetadata::builder()
-                .code("ValidationException")
-                .message(message);
-            let error = ValidationException::builder()
-                .message(message)
-                .set_reason(reason)
-                .meta(meta.build())
-                .build();
-            Failure::of_service(400, &aws_sdk_ebs::Error::ValidationException(error)).kind
-        };
+        let refusal = |message, reason| both(400, "ValidationException", reason, message).kind;
         assert_eq!(refusal("no such block", None), Kind::Permanent);
         assert_eq!(refusal("Failed to read block data.", None), Kind::Transient);
-        let conflict = ValidationExceptionReason::ConflictingBlockUpdate;
-        assert_eq!(refusal("", Some(conflict)), Kind::Transient);
-        let token = ValidationExceptionReason::InvalidBlockToken;
-        assert_eq!(refusal("", Some(token)), Kind::Token);
-        let key = ValidationExceptionReason::InvalidCustomerKey;
-        assert_eq!(refusal("", Some(key)), Kind::Permanent);
+        let conflict = Some("CONFLICTING_BLOCK_UPDATE");
+        assert_eq!(refusal("", conflict), Kind::Transient);
+        assert_eq!(refusal("", Some("INVALID_BLOCK_TOKEN")), Kind::Token);
+        assert_eq!(refusal("", Some("INVALID_CUSTOMER_KEY")), Kind::Permanent);
+        assert_eq!(refusal("", Some("of a later day")), Kind::Permanent);
+    }
+
+    #[test]
+    fn a_missing_snapshot_may_come_and_a_missing_grant_will_not() {
+        let missing = |reason| both(404, "ResourceNotFoundException", reason, "none");
+        assert_eq!(missing(None).kind, Kind::NotFound);
+        assert_eq!(missing(Some("SNAPSHOT_NOT_FOUND")).kind, Kind::NotFound);
+        let grant = missing(Some("GRANT_NOT_FOUND"));
+        assert_eq!(grant.kind, Kind::Permanent);
+        assert_eq!(grant.code, "ResourceNotFoundException, GRANT_NOT_FOUND");
+    }
+
+    #[test]
+    fn what_something_on_the_way_answers_is_judged_by_its_status() {
+        let of = |status, error_type: Option<&str>, text: &str| {
+            Failure::of_answer(&Answer {
+                status,
+                error_type: error_type.map(str::to_owned),
+                text: text.to_owned(),
+            })
+        };
+        assert!(of(201, None, "").is_ok());
+        let proxy = of(502, None, "<html>Bad Gateway</html>").unwrap_err();
+        assert_eq!(
+            (proxy.kind, proxy.code.as_str()),
+            (Kind::Transient, UNKNOWN)
+        );
+        assert_eq!(of(403, None, "no").unwrap_err().kind, Kind::Permanent);
+        let bare = "{\"__type\":\"com.amazon#RequestThrottledException\",\"message\":\"slow\"}";
+        let bare = of(400, None, bare).unwrap_err();
+        assert_eq!(
+            (bare.kind, bare.message.as_str()),
+            (Kind::Throttled, "slow")
+        );
+        assert_eq!(of(400, Some(""), "[]").unwrap_err().kind, Kind::Permanent);
     }
 
     #[test]
