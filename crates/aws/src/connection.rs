@@ -18,6 +18,7 @@ use aws_types::service_config::ServiceConfigKey;
 use ondisk::{Interrupt, Interrupted};
 use std::fmt;
 use std::future::Future;
+use std::num::NonZero;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,8 +45,9 @@ struct Shared {
 const TICK: Duration = Duration::from_millis(100);
 /// The SSO and STS calls of a chain of profiles, and an instance's own service.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(60);
-/// Threads for the network: hashing and reading happen on others.
-const THREADS: usize = 2;
+/// The most threads for the network: hashing and reading happen on others, and no more than half of
+/// the cores are taken from them.
+const MAX_THREADS: usize = 2;
 
 impl Connection {
     /// Finds region and credentials by the standard chain: environment, profiles (roles, processes,
@@ -54,8 +56,9 @@ impl Connection {
     /// # Errors
     /// [`Error::Setting`], [`Error::NoRegion`], [`Error::Credentials`], [`Error::Io`].
     pub fn open(config: &Config) -> Result<Self, Error> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
+            .worker_threads((cores / 2).clamp(1, MAX_THREADS))
             .thread_name("aws")
             .enable_all()
             .build()
