@@ -30,8 +30,9 @@ pub(crate) struct Climb {
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// Nothing is known.
-    Start,
+    /// Nothing is known; `warm` once a first rate was measured, which has the making of connections
+    /// and much else in it that is done once.
+    Start { warm: bool },
     /// The limit is larger than one that was measured; `first` if none smaller was. `vain` rounds
     /// have not shown that it helps.
     Grow {
@@ -67,6 +68,9 @@ struct Round {
 
 /// Where it starts, unless the bounds say otherwise.
 const START: u32 = 8;
+/// Answers that take so many seconds on average have waited in no queue worth the name: nothing is
+/// won with fewer at a time than at the start.
+const QUICK: f64 = 0.02;
 /// The least answers and the least time that tell a rate.
 const ANSWERS: u32 = 16;
 const TIME: Duration = Duration::from_millis(100);
@@ -96,7 +100,7 @@ impl Climb {
             least,
             most,
             limit,
-            phase: Phase::Start,
+            phase: Phase::Start { warm: false },
             round: Round {
                 from: None,
                 // They wait for their connections too.
@@ -201,8 +205,11 @@ impl Climb {
         let limit = self.limit;
         let here = Level { limit, rate };
         self.phase = match self.phase {
-            Phase::Start if f64::from(limit) > rate * self.patience => self.shrink(here, now),
-            Phase::Start => self.grow(here, true, now),
+            Phase::Start { .. } if f64::from(limit) > rate * self.patience => {
+                self.shrink(here, now)
+            }
+            Phase::Start { warm: false } if here.is_quick() => Phase::Start { warm: true },
+            Phase::Start { .. } => self.grow(here, true, now),
             Phase::Grow { below, first, vain } if rate < below.rate * GAIN && vain < VAIN => {
                 let vain = vain.saturating_add(1);
                 Phase::Grow { below, first, vain }
@@ -246,7 +253,7 @@ impl Climb {
     }
 
     fn shrink(&mut self, enough: Level, now: Instant) -> Phase {
-        if enough.limit <= self.least {
+        if enough.limit <= self.least || (enough.limit <= START && enough.is_quick()) {
             return hold(now, false);
         }
         self.set(enough.limit / 2);
@@ -260,6 +267,12 @@ impl Climb {
             self.round.skip = self.round.skip.max(self.limit);
         }
         self.limit = limit;
+    }
+}
+
+impl Level {
+    fn is_quick(self) -> bool {
+        f64::from(self.limit) <= self.rate * QUICK
     }
 }
 
@@ -397,6 +410,9 @@ mod tests {
             let mut service = Service::new(latency, rate);
             service.run(&mut climb, 10.0 + 200.0 / rate, MANY);
             assert!(climb.limit() <= 8, "{climb:?}");
+            // But what answers at once is not left with nothing to do.
+            let quick = rate > 8.0 / QUICK;
+            assert!(!quick || climb.limit() == START, "{climb:?}");
             let answers = service.run(&mut climb, 30.0, MANY);
             assert!(answers > 30.0 * rate * 0.9, "{answers} {climb:?}");
         }
