@@ -98,3 +98,37 @@ impl fmt::Debug for Ebs {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_go_where_the_service_is() {
+        for (region, endpoint, expected) in [
+            ("eu-west-1", None, "https://ebs.eu-west-1.amazonaws.com"),
+            (
+                "cn-north-1",
+                None,
+                "https://ebs.cn-north-1.amazonaws.com.cn",
+            ),
+            (
+                "us-east-1",
+                Some("https://vpce.example/a"),
+                "https://vpce.example/a",
+            ),
+        ] {
+            let connection = Connection::open(&aws::Config {
+                region: Some(region.to_owned()),
+                endpoint_url: endpoint.map(str::to_owned),
+                credentials: Some(aws::Credentials {
+                    access_key_id: "AKIAREHOSTTESTKEY".to_owned(),
+                    secret_access_key: "secret".to_owned(),
+                    session_token: None,
+                }),
+                ..aws::Config::default()
+            });
+            assert_eq!(url(&connection.unwrap()).unwrap(), expected);
+        }
+    }
+}
