@@ -8,7 +8,8 @@ use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::http::{
     HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
 };
@@ -45,8 +46,8 @@ struct Shared {
 const TICK: Duration = Duration::from_millis(100);
 /// The SSO and STS calls of a chain of profiles, and an instance's own service.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(60);
-/// The most threads for the network: hashing and reading happen on others, and no more than half of
-/// the cores are taken from them.
+/// The most threads for the network: hashing and reading of disks happen on others, and no more than
+/// half of the cores are taken from them.
 const MAX_THREADS: usize = 2;
 
 impl Connection {
@@ -68,7 +69,7 @@ impl Connection {
             })?;
         let connectors = Connectors::new(config)?;
         let loading = load(config, connectors.client());
-        let (sdk, credentials) = runtime.block_on(async {
+        let (sdk, identities) = runtime.block_on(async {
             tokio::time::timeout(CREDENTIALS_TIMEOUT, loading)
                 .await
                 .unwrap_or_else(|_| Err(Error::Credentials("no answer in time".to_owned())))
@@ -76,7 +77,7 @@ impl Connection {
         let region = sdk.region().ok_or(Error::NoRegion)?.to_string();
         Ok(Self(Arc::new(Shared {
             sdk,
-            identities: Identities::new(credentials),
+            identities,
             connectors,
             region,
             timeouts: config.timeouts,
@@ -101,7 +102,10 @@ impl Connection {
     /// # Errors
     /// [`Error::Credentials`].
     pub async fn identity(&self) -> Result<Identity, Error> {
-        self.0.identities.get().await
+        let credentials = self.0.identities.get().await;
+        credentials
+            .map(Identity::from)
+            .map_err(|error| none(&error))
     }
 
     /// How long one attempt of a request may take.
@@ -183,10 +187,7 @@ impl Drop for Shared {
     }
 }
 
-async fn load(
-    config: &Config,
-    http: SharedHttpClient,
-) -> Result<(SdkConfig, SharedCredentialsProvider), Error> {
+async fn load(config: &Config, http: SharedHttpClient) -> Result<(SdkConfig, Identities), Error> {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(config.timeouts.connect)
         .read_timeout(config.timeouts.read)
@@ -223,12 +224,16 @@ async fn load(
     {
         return Err(Error::NoRegion);
     }
-    let none = || Error::Credentials("no source of the standard chain has any".to_owned());
-    let provider = loaded.credentials_provider().ok_or_else(none)?;
+    let without = || Error::Credentials("no source of the standard chain has any".to_owned());
+    let provider = loaded.credentials_provider().ok_or_else(without)?;
+    let identities = Identities::new(provider);
     // Asked for here, so that their absence is said before anything else happens.
-    provider
-        .provide_credentials()
-        .await
-        .map_err(|error| Error::Credentials(DisplayErrorContext(&error).to_string()))?;
-    Ok((loaded, provider))
+    identities.get().await.map_err(|error| none(&error))?;
+    let shared = SharedCredentialsProvider::new(identities.clone());
+    let sdk = loaded.into_builder().credentials_provider(shared).build();
+    Ok((sdk, identities))
+}
+
+fn none(error: &CredentialsError) -> Error {
+    Error::Credentials(DisplayErrorContext(error).to_string())
 }

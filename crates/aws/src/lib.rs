@@ -1,7 +1,7 @@
 //! A connection to one region of one AWS account: credentials, addresses, TLS, time-outs.
 //!
 //! The crates for the single services are made over it, so that a process asks for credentials once,
-//! and all its requests share connections. Asynchronous work runs on the connection's few threads;
+//! and all its requests share connections. Asynchronous work runs on the connection's thread or two;
 //! callers wait for it with [`Connection::wait`].
 #![warn(clippy::arithmetic_side_effects)]
 
