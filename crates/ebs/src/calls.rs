@@ -286,7 +286,13 @@ impl Ebs {
         if content.len() != usize_of(BLOCK) {
             return Err(Failure::lost("it is shorter than it says"));
         }
-        let digest: Digest = Sha256::digest(&content).into();
+        // The threads of the network have others to serve.
+        let hashed = tokio::task::spawn_blocking(move || {
+            let digest: Digest = Sha256::digest(&content).into();
+            (digest, content)
+        });
+        let hashed = hashed.await;
+        let (digest, content) = hashed.map_err(|error| Failure::lost(error.to_string()))?;
         if digest[..] != expected[..] {
             return Err(wrong("its SHA-256 is not the one that came with it"));
         }

@@ -27,10 +27,12 @@ pub(crate) struct Shared {
 }
 
 impl Ebs {
-    /// EBS over a connection, within limits. No request goes to EBS or EC2.
+    /// EBS over a connection, within limits. No request goes to EBS or EC2. As all that waits, this
+    /// is not for tasks of an asynchronous runtime.
     ///
     /// # Errors
-    /// [`Error::Setting`].
+    /// [`Error::Setting`], also if the endpoint and the kind of endpoint (FIPS, dual stack) that were
+    /// asked for exclude each other.
     pub fn new(aws: Connection, config: &Config) -> Result<Self, Error> {
         config.check()?;
         Ok(Self(Arc::new(Shared {

@@ -4,7 +4,7 @@
 //! moment and continues with the same snapshot: a journal says which blocks the service has.
 //! [`Ebs::open`] reads a snapshot as a block device, fetching what is read and nothing else.
 //!
-//! All calls wait for their end and may come from many threads; inside, a few threads of an
+//! All calls wait for their end and may come from many threads; inside, a thread or two of an
 //! asynchronous runtime do the network's work. Memory is bounded by [`Config::max_concurrency`]
 //! whatever the disk's size.
 //!

@@ -146,7 +146,7 @@ impl Traffic {
     {
         self.pace.wait(asked.bytes).await;
         let start = Instant::now();
-        // The SDK's own time-out ends with the head of an answer; this one has the body in it.
+        // The connections' own time-out ends with the head of an answer; this one has the body in it.
         let limit = self.attempt;
         let result = match tokio::time::timeout(limit, attempt()).await {
             Ok(result) => result,
