@@ -74,10 +74,13 @@ impl Ec2 {
         let headers = [("content-type", CONTENT_TYPE)];
         let sent = self.0.send("POST", "", &headers, Payload::Text(body));
         let answer = sent.await?;
-        if answer.is_success() {
-            return Ok(answer.text);
+        let success = answer.is_success();
+        let text = String::from_utf8(answer.body);
+        let text = text.map_err(|_| Failure::lost("the answer is no UTF-8"))?;
+        if success {
+            return Ok(text);
         }
-        let (code, message) = answer::error(&answer.text).unwrap_or_default();
+        let (code, message) = answer::error(&text).unwrap_or_default();
         Err(Failure::of_code(answer.status, &code, &message))
     }
 }

@@ -16,8 +16,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
 }
 
-/// The code of an answer that has none.
-const UNKNOWN: &str = "unknown";
+/// Bytes of an answer without a code that its error tells.
+const EXCERPT: usize = 200;
 
 /// What to do about it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -108,7 +108,7 @@ impl Failure {
         };
         let meta = error.meta();
         let message = meta.message().unwrap_or_default();
-        Self::of_service(status, meta.code().unwrap_or(UNKNOWN), reason, message)
+        Self::of_service(status, meta.code().unwrap_or("unknown"), reason, message)
     }
 
     /// What the EBS direct APIs answered to a request that the SDK's client did not make.
@@ -117,26 +117,22 @@ impl Failure {
             return Ok(());
         }
         // What is no JSON comes from something on the way.
-        let body: Value = serde_json::from_str(&answer.text).unwrap_or_default();
+        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let text = |names: &[&str]| names.iter().find_map(|name| body[name].as_str());
-        let code = answer
-            .error_type
-            .as_deref()
-            .or_else(|| text(&["__type", "code"]));
+        let code = answer.error_type.as_deref();
+        let Some(code) = code.or_else(|| text(&["code", "__type"])) else {
+            let start = answer.body.get(..EXCERPT).unwrap_or(&answer.body);
+            let start = String::from_utf8_lossy(start);
+            let message = start.replace(char::is_control, " ");
+            let code = format!("HTTP {}", answer.status);
+            return Err(Self::of_service(answer.status, &code, None, &message));
+        };
         // It may have a namespace before it, and where it is explained behind it.
-        let code = code
-            .unwrap_or(UNKNOWN)
-            .split(':')
-            .next()
-            .unwrap_or_default();
+        let code = code.split(':').next().unwrap_or_default();
         let code = code.rsplit('#').next().unwrap_or_default();
-        let message = text(&["Message", "message"]).unwrap_or_default();
-        Err(Self::of_service(
-            answer.status,
-            code,
-            text(&["Reason"]),
-            message,
-        ))
+        let message = text(&["message", "Message", "errorMessage"]).unwrap_or_default();
+        let reason = text(&["Reason"]);
+        Err(Self::of_service(answer.status, code, reason, message))
     }
 
     fn of_service(status: u16, code: &str, reason: Option<&str>, message: &str) -> Self {
@@ -161,7 +157,7 @@ impl Failure {
         Self::new(kind, code, message)
     }
 
-    /// What EC2 answered, or EBS where its model has no name for it.
+    /// What EC2 answered.
     pub(crate) fn of_code(status: u16, code: &str, message: &str) -> Self {
         Self::new(kind_of_code(status, code, message), code, message)
     }
@@ -214,6 +210,9 @@ fn kind_of_code(status: u16, code: &str, message: &str) -> Kind {
         "ResourceNotFoundException" | "InvalidSnapshot.NotFound" => Kind::NotFound,
         "RequestTimeout" => Kind::TimedOut,
         _ => match status {
+            // What is on the way, a proxy say, waited for the request, or was the wrong one for it.
+            408 => Kind::TimedOut,
+            421 | 425 => Kind::Transient,
             429 => Kind::Throttled,
             500.. => Kind::Transient,
             _ => Kind::Permanent,
@@ -224,36 +223,85 @@ fn kind_of_code(status: u16, code: &str, message: &str) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_sdk_ebs::error::ErrorMetadata;
-    use aws_sdk_ebs::types::error::{ResourceNotFoundException, ValidationException};
+    use aws_sdk_ebs::config::retry::RetryConfig;
+    use aws_sdk_ebs::config::{BehaviorVersion, Credentials, Region};
+    use aws_sdk_ebs::primitives::ByteStream;
+    use aws_sdk_ebs::types::ChecksumAlgorithm;
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+    use aws_smithy_types::body::SdkBody;
+    use serde_json::json;
 
-    /// What is made of an answer, as the SDK's client reads it and as we do.
-    fn both(status: u16, kind: &str, reason: Option<&str>, message: &str) -> Failure {
-        let meta = ErrorMetadata::builder().code(kind).message(message).build();
-        let error = match kind {
-            "ValidationException" => aws_sdk_ebs::Error::ValidationException(
-                ValidationException::builder()
-                    .message(message)
-                    .set_reason(reason.map(ValidationExceptionReason::from))
-                    .meta(meta)
-                    .build(),
-            ),
-            "ResourceNotFoundException" => aws_sdk_ebs::Error::ResourceNotFoundException(
-                ResourceNotFoundException::builder()
-                    .message(message)
-                    .set_reason(reason.map(ResourceNotFoundExceptionReason::from))
-                    .meta(meta)
-                    .build(),
-            ),
-            _ => panic!("{kind}"),
-        };
-        let theirs = Failure::of_model(status, &error);
-        let ours = Failure::of_answer(&Answer {
+    /// A connection at whose other end there is always the same answer.
+    #[derive(Clone, Debug)]
+    struct Always {
+        status: u16,
+        error_type: Option<&'static str>,
+        body: String,
+    }
+
+    impl HttpConnector for Always {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            let status = self.status.try_into().unwrap();
+            let mut response = HttpResponse::new(status, SdkBody::from(self.body.clone()));
+            if let Some(error_type) = self.error_type {
+                response
+                    .headers_mut()
+                    .insert("x-amzn-errortype", error_type);
+            }
+            HttpConnectorFuture::ready(Ok(response))
+        }
+    }
+
+    /// What the SDK's client makes of an answer to a put.
+    fn theirs(always: &Always) -> Result<(), Failure> {
+        let connector = SharedHttpConnector::new(always.clone());
+        let config = aws_sdk_ebs::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new(
+                "AKIAREHOSTTEST",
+                "secret",
+                None,
+                None,
+                "test",
+            ))
+            .http_client(http_client_fn(move |_, _| connector.clone()))
+            .retry_config(RetryConfig::disabled())
+            .build();
+        let put = aws_sdk_ebs::Client::from_conf(config)
+            .put_snapshot_block()
+            .snapshot_id("snap-0123456789abcdef0")
+            .block_index(0)
+            .data_length(524_288)
+            .checksum("none")
+            .checksum_algorithm(ChecksumAlgorithm::ChecksumAlgorithmSha256)
+            .block_data(ByteStream::from_static(b""));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let sent = runtime.unwrap().block_on(put.send());
+        sent.map(drop).map_err(Failure::of_sdk)
+    }
+
+    fn ours(always: &Always) -> Result<(), Failure> {
+        Failure::of_answer(&Answer {
+            status: always.status,
+            error_type: always.error_type.map(str::to_owned),
+            body: always.body.clone().into_bytes(),
+        })
+    }
+
+    /// What is made of an answer, by the SDK's client and by us alike.
+    fn both(status: u16, error_type: Option<&'static str>, body: &Value) -> Failure {
+        let always = Always {
             status,
-            error_type: Some(format!("{kind}:http://internal.amazon.com/coral/")),
-            text: serde_json::json!({"Message": message, "Reason": reason}).to_string(),
-        });
-        let ours = ours.unwrap_err();
+            error_type,
+            body: body.to_string(),
+        };
+        let (theirs, ours) = (theirs(&always).unwrap_err(), ours(&always).unwrap_err());
         assert_eq!(
             (theirs.kind, &theirs.code, &theirs.message),
             (ours.kind, &ours.code, &ours.message)
@@ -263,49 +311,82 @@ mod tests {
 
     #[test]
     fn a_validation_error_is_final_but_for_the_ones_that_pass() {
-        let refusal = |message, reason| both(400, "ValidationException", reason, message).kind;
+        let refusal = |message: &str, reason: Option<&str>| {
+            let code = Some("ValidationException:http://internal.amazon.com/coral/");
+            let mut body = json!({"Message": message});
+            if let Some(reason) = reason {
+                body["Reason"] = reason.into();
+            }
+            both(400, code, &body).kind
+        };
         assert_eq!(refusal("no such block", None), Kind::Permanent);
         assert_eq!(refusal("Failed to read block data.", None), Kind::Transient);
         let conflict = Some("CONFLICTING_BLOCK_UPDATE");
         assert_eq!(refusal("", conflict), Kind::Transient);
+        assert_eq!(refusal("", Some("WRITE_REQUEST_TIMEOUT")), Kind::Transient);
         assert_eq!(refusal("", Some("INVALID_BLOCK_TOKEN")), Kind::Token);
         assert_eq!(refusal("", Some("INVALID_CUSTOMER_KEY")), Kind::Permanent);
-        assert_eq!(refusal("", Some("of a later day")), Kind::Permanent);
+        assert_eq!(refusal("", Some("OF_A_LATER_DAY")), Kind::Permanent);
     }
 
     #[test]
-    fn a_missing_snapshot_may_come_and_a_missing_grant_will_not() {
-        let missing = |reason| both(404, "ResourceNotFoundException", reason, "none");
-        assert_eq!(missing(None).kind, Kind::NotFound);
-        assert_eq!(missing(Some("SNAPSHOT_NOT_FOUND")).kind, Kind::NotFound);
-        let grant = missing(Some("GRANT_NOT_FOUND"));
+    fn both_ways_to_put_a_block_understand_the_service_alike() {
+        let denied = json!({"Message": "no", "Reason": "UNAUTHORIZED_ACCOUNT"});
+        let denied = both(403, Some("AccessDeniedException"), &denied);
+        assert_eq!(denied.kind, Kind::Denied);
+        assert_eq!(denied.code, "AccessDeniedException, UNAUTHORIZED_ACCOUNT");
+        let missing = |reason| json!({"Message": "none", "Reason": reason});
+        let code = Some("ResourceNotFoundException");
+        let snapshot = both(404, code, &missing("SNAPSHOT_NOT_FOUND"));
+        assert_eq!(snapshot.kind, Kind::NotFound);
+        let grant = both(404, code, &missing("GRANT_NOT_FOUND"));
         assert_eq!(grant.kind, Kind::Permanent);
-        assert_eq!(grant.code, "ResourceNotFoundException, GRANT_NOT_FOUND");
+        for (status, code, kind) in [
+            (400, "InternalServerException", Kind::Permanent),
+            (500, "InternalServerException", Kind::Transient),
+            (402, "ServiceQuotaExceededException", Kind::Permanent),
+            (400, "RequestThrottledException", Kind::Throttled),
+            (403, "InvalidSignatureException", Kind::Expired),
+            (403, "ExpiredTokenException", Kind::Expired),
+            (403, "UnrecognizedClientException", Kind::Credentials),
+            (503, "OfALaterDay", Kind::Transient),
+        ] {
+            let found = both(status, Some(code), &json!({"message": "text"}));
+            assert_eq!((found.kind, found.code.as_str()), (kind, code));
+        }
+        // The code may be in the body.
+        let body = json!({"__type": "com.amazon#ValidationException", "message": "bad"});
+        assert_eq!(both(400, None, &body).code, "ValidationException");
+        let body = json!({"code": "ValidationException", "message": "bad"});
+        assert_eq!(both(400, None, &body).kind, Kind::Permanent);
     }
 
     #[test]
     fn what_something_on_the_way_answers_is_judged_by_its_status() {
-        let of = |status, error_type: Option<&str>, text: &str| {
+        let of = |status, body: &[u8]| {
             Failure::of_answer(&Answer {
                 status,
-                error_type: error_type.map(str::to_owned),
-                text: text.to_owned(),
+                error_type: None,
+                body: body.to_vec(),
             })
         };
-        assert!(of(201, None, "").is_ok());
-        let proxy = of(502, None, "<html>Bad Gateway</html>").unwrap_err();
+        assert!(of(201, b"\xff").is_ok());
+        let proxy = of(502, b"<html>\nBad\xffGateway</html>").unwrap_err();
         assert_eq!(
             (proxy.kind, proxy.code.as_str()),
-            (Kind::Transient, UNKNOWN)
+            (Kind::Transient, "HTTP 502")
         );
-        assert_eq!(of(403, None, "no").unwrap_err().kind, Kind::Permanent);
-        let bare = "{\"__type\":\"com.amazon#RequestThrottledException\",\"message\":\"slow\"}";
-        let bare = of(400, None, bare).unwrap_err();
-        assert_eq!(
-            (bare.kind, bare.message.as_str()),
-            (Kind::Throttled, "slow")
-        );
-        assert_eq!(of(400, Some(""), "[]").unwrap_err().kind, Kind::Permanent);
+        assert_eq!(proxy.message, "<html> Bad\u{fffd}Gateway</html>");
+        for (status, kind) in [
+            (301, Kind::Permanent),
+            (403, Kind::Permanent),
+            (408, Kind::TimedOut),
+            (421, Kind::Transient),
+            (429, Kind::Throttled),
+        ] {
+            assert_eq!(of(status, b"[]").unwrap_err().kind, kind);
+        }
+        assert_eq!(of(500, &[b'a'; 1000]).unwrap_err().message.len(), EXCERPT);
     }
 
     #[test]

@@ -12,13 +12,17 @@ use aws_sigv4::http_request::{
     PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign,
 };
 use aws_sigv4::sign::v4;
+use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
 use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
+use aws_smithy_types::date_time::Format;
 use bytes::Bytes;
 use std::fmt::Display;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
 
 /// One service of AWS.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(crate) struct Signed {
     /// Ends in a slash.
     url: String,
     connector: SharedHttpConnector,
+    /// Seconds that the service's clock is ahead of ours.
+    ahead: AtomicI64,
 }
 
 /// A request's body.
@@ -46,7 +52,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// The header `x-amzn-errortype`.
     pub(crate) error_type: Option<String>,
-    pub(crate) text: String,
+    pub(crate) body: Vec<u8>,
 }
 
 const USER_AGENT: &str = concat!("rehost/", env!("CARGO_PKG_VERSION"));
@@ -61,6 +67,7 @@ impl Signed {
             service,
             url: format!("{}/", url.trim_end_matches('/')),
             connector: aws.connector(),
+            ahead: AtomicI64::new(0),
         }
     }
 
@@ -73,7 +80,9 @@ impl Signed {
         headers: &[(&'static str, &str)],
         payload: Payload,
     ) -> Result<Answer, Failure> {
-        let request = self.signed(method, path, headers, payload).await?;
+        let mut request = self.signed(method, path, headers, payload).await?;
+        let connection = CaptureSmithyConnection::new();
+        request.add_extension(connection.clone());
         let response = self.connector.call(request).await.map_err(|error| {
             let message = DisplayErrorContext(&error).to_string();
             if error.is_timeout() {
@@ -82,12 +91,39 @@ impl Signed {
                 Failure::lost(message)
             }
         })?;
+        let status = response.status().as_u16();
+        // What is behind the connection is sick, so another attempt shall take another one.
+        if (500..=504).contains(&status)
+            && let Some(connection) = connection.get()
+        {
+            connection.poison();
+        }
+        // A signature may be refused for its time.
+        if matches!(status, 400 | 401 | 403)
+            && let Some(date) = response.headers().get("date")
+            && let Some(ahead) = ahead(date, SystemTime::now())
+        {
+            self.ahead.store(ahead, Ordering::Relaxed);
+        }
         let error_type = response.headers().get("x-amzn-errortype");
         Ok(Answer {
-            status: response.status().as_u16(),
+            status,
             error_type: error_type.map(str::to_owned),
-            text: read(response.into_body()).await?,
+            body: read(response.into_body()).await?,
         })
+    }
+
+    /// The service's time, as far as it told.
+    fn now(&self) -> SystemTime {
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        let by = Duration::from_secs(ahead.unsigned_abs());
+        let now = SystemTime::now();
+        let there = if ahead < 0 {
+            now.checked_sub(by)
+        } else {
+            now.checked_add(by)
+        };
+        there.unwrap_or(now)
     }
 
     async fn signed(
@@ -121,7 +157,7 @@ impl Signed {
             .identity(&identity)
             .region(self.aws.region())
             .name(self.service)
-            .time(SystemTime::now())
+            .time(self.now())
             .settings(settings)
             .build()
             .map_err(|error| bad(&error))?
@@ -153,7 +189,15 @@ impl Answer {
     }
 }
 
-async fn read(body: SdkBody) -> Result<String, Failure> {
+/// Seconds that a clock which says `date` is ahead of `now`, 0 if they agree to a minute.
+fn ahead(date: &str, now: SystemTime) -> Option<i64> {
+    let there = DateTime::from_str(date, Format::HttpDate).ok()?.secs();
+    let here = DateTime::from(now).secs();
+    let ahead = there.checked_sub(here)?;
+    Some(if ahead.unsigned_abs() > 60 { ahead } else { 0 })
+}
+
+async fn read(body: SdkBody) -> Result<Vec<u8>, Failure> {
     let mut stream = ByteStream::new(body);
     let mut bytes = Vec::new();
     while let Some(part) = stream.next().await {
@@ -164,5 +208,21 @@ async fn read(body: SdkBody) -> Result<String, Failure> {
         }
         bytes.extend_from_slice(&part);
     }
-    String::from_utf8(bytes).map_err(|_| Failure::lost("the answer is no UTF-8"))
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_minutes_off_is_followed() {
+        let now = DateTime::from_str("Fri, 27 Nov 2026 12:00:00 GMT", Format::HttpDate).unwrap();
+        let now = SystemTime::try_from(now).unwrap();
+        let of = |date| ahead(date, now);
+        assert_eq!(of("Fri, 27 Nov 2026 12:00:59 GMT"), Some(0));
+        assert_eq!(of("Fri, 27 Nov 2026 12:10:00 GMT"), Some(600));
+        assert_eq!(of("Thu, 26 Nov 2026 12:00:00 GMT"), Some(-86_400));
+        assert_eq!(of("yesterday"), None);
+    }
 }
