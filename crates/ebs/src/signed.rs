@@ -214,6 +214,89 @@ async fn read(body: SdkBody) -> Result<Vec<u8>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    const DATE: &str = "Wed, 01 Jan 2031 12:00:00 GMT";
+
+    /// A service with a clock of its own that answers so. Tells of each request the number
+    /// of the connection that it came over, and its `x-amz-date`.
+    fn service(answers: &'static [u16]) -> (String, Receiver<(usize, String)>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (tell, told) = channel();
+        std::thread::spawn(move || {
+            let mut answers = answers.iter();
+            for (number, stream) in listener.incoming().enumerate() {
+                converse(&stream.unwrap(), number, &mut answers, &tell);
+            }
+        });
+        (url, told)
+    }
+
+    /// Answers over one connection until its other end is closed.
+    fn converse(
+        mut stream: &TcpStream,
+        number: usize,
+        answers: &mut std::slice::Iter<'_, u16>,
+        tell: &Sender<(usize, String)>,
+    ) {
+        let mut reader = BufReader::new(stream);
+        loop {
+            let (mut signed, mut length) = (String::new(), 0);
+            loop {
+                let mut line = String::new();
+                if reader.read_line(&mut line).unwrap() == 0 {
+                    return;
+                }
+                match line.trim().split_once(": ") {
+                    Some(("x-amz-date", value)) => value.clone_into(&mut signed),
+                    Some(("content-length", value)) => length = value.parse().unwrap(),
+                    None if line.trim().is_empty() => break,
+                    _ => {}
+                }
+            }
+            reader.read_exact(&mut vec![0; length]).unwrap();
+            tell.send((number, signed)).unwrap();
+            let status = answers.next().unwrap();
+            let head = format!("HTTP/1.1 {status} X\r\ndate: {DATE}\r\ncontent-length: 0\r\n\r\n");
+            stream.write_all(head.as_bytes()).unwrap();
+        }
+    }
+
+    fn connection(url: &str) -> Connection {
+        Connection::open(&aws::Config {
+            region: Some("us-east-1".to_owned()),
+            endpoint_url: Some(url.to_owned()),
+            credentials: Some(aws::Credentials {
+                access_key_id: "AKIAREHOSTTESTKEY".to_owned(),
+                secret_access_key: "secret".to_owned(),
+                session_token: None,
+            }),
+            ..aws::Config::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_sick_connection_is_left_and_the_services_clock_is_followed() {
+        let (url, told) = service(&[201, 503, 403, 201, 201]);
+        let aws = connection(&url);
+        let signed = Signed::new(&aws, "ebs", &url);
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            let block = Payload::Block(Bytes::from_static(b"block"));
+            aws.handle()
+                .block_on(signed.send("PUT", "snapshots/snap-1/blocks/0", &[], block))
+                .unwrap();
+            let (number, date) = told.recv().unwrap();
+            seen.push((number, date.starts_with("20310101T")));
+        }
+        let (ours, theirs) = (false, true);
+        let expected = [(0, ours), (0, ours), (1, ours), (1, theirs), (1, theirs)];
+        assert_eq!(seen, expected);
+    }
 
     #[test]
     fn a_clock_that_is_minutes_off_is_followed() {
