@@ -5,7 +5,7 @@ use crate::ec2::Ec2;
 use crate::signed::Signed;
 use crate::{Error, adapt::Adapt, retry::Traffic};
 use aws::{Connection, Pace};
-use aws_sdk_ebs::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
+use aws_sdk_ebs::config::endpoint::{DefaultResolver, Params, ParamsBuilder, ResolveEndpoint};
 use ondisk::Interrupt;
 use std::fmt;
 use std::future::Future;
@@ -75,19 +75,22 @@ impl Ebs {
 /// Where the SDK's client of EBS would send its requests.
 fn url(aws: &Connection) -> Result<String, Error> {
     let sdk = aws.sdk();
-    let unknown = |error: &dyn fmt::Display| Error::Setting {
-        what: "the address of EBS",
-        why: error.to_string(),
-    };
     let params = Params::builder()
         .region(aws.region())
         .set_use_fips(sdk.use_fips())
         .set_use_dual_stack(sdk.use_dual_stack())
-        .set_endpoint(aws.endpoint_url("EBS"))
-        .build()
-        .map_err(|error| unknown(&error))?;
+        .set_endpoint(aws.endpoint_url("EBS"));
+    resolve(params, aws.handle())
+}
+
+fn resolve(params: ParamsBuilder, handle: &Handle) -> Result<String, Error> {
+    let unknown = |error: &dyn fmt::Display| Error::Setting {
+        what: "the address of EBS",
+        why: error.to_string(),
+    };
+    let params = params.build().map_err(|error| unknown(&error))?;
     let resolver = DefaultResolver::new();
-    let endpoint = aws.handle().block_on(resolver.resolve_endpoint(&params));
+    let endpoint = handle.block_on(resolver.resolve_endpoint(&params));
     let endpoint = endpoint.map_err(|error| unknown(&error))?;
     Ok(endpoint.url().to_owned())
 }
@@ -107,30 +110,36 @@ mod tests {
 
     #[test]
     fn blocks_go_where_the_service_is() {
-        for (region, endpoint, expected) in [
-            ("eu-west-1", None, "https://ebs.eu-west-1.amazonaws.com"),
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.build().unwrap();
+        let of = |params: ParamsBuilder| resolve(params, runtime.handle());
+        let in_region = |region: &str| Params::builder().region(region);
+        for (params, expected) in [
             (
-                "cn-north-1",
-                None,
+                in_region("eu-west-1"),
+                "https://ebs.eu-west-1.amazonaws.com",
+            ),
+            (
+                in_region("cn-north-1"),
                 "https://ebs.cn-north-1.amazonaws.com.cn",
             ),
             (
-                "us-east-1",
-                Some("https://vpce.example/a"),
+                in_region("us-east-1").use_fips(true),
+                "https://ebs-fips.us-east-1.amazonaws.com",
+            ),
+            (
+                in_region("us-east-1").use_dual_stack(true),
+                "https://ebs.us-east-1.api.aws",
+            ),
+            (
+                in_region("us-east-1").endpoint("https://vpce.example/a"),
                 "https://vpce.example/a",
             ),
         ] {
-            let connection = Connection::open(&aws::Config {
-                region: Some(region.to_owned()),
-                endpoint_url: endpoint.map(str::to_owned),
-                credentials: Some(aws::Credentials {
-                    access_key_id: "AKIAREHOSTTESTKEY".to_owned(),
-                    secret_access_key: "secret".to_owned(),
-                    session_token: None,
-                }),
-                ..aws::Config::default()
-            });
-            assert_eq!(url(&connection.unwrap()).unwrap(), expected);
+            assert_eq!(of(params).unwrap(), expected);
         }
+        let both = in_region("us-east-1").endpoint("https://vpce.example");
+        let refused = of(both.use_fips(true)).unwrap_err();
+        assert!(matches!(refused, Error::Setting { .. }), "{refused}");
     }
 }
