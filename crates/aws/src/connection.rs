@@ -105,7 +105,7 @@ impl Connection {
         let credentials = self.0.identities.get().await;
         credentials
             .map(Identity::from)
-            .map_err(|error| none(&error))
+            .map_err(|error| no_credentials(&error))
     }
 
     /// How long one attempt of a request may take.
@@ -228,12 +228,15 @@ async fn load(config: &Config, http: SharedHttpClient) -> Result<(SdkConfig, Ide
     let provider = loaded.credentials_provider().ok_or_else(without)?;
     let identities = Identities::new(provider);
     // Asked for here, so that their absence is said before anything else happens.
-    identities.get().await.map_err(|error| none(&error))?;
+    identities
+        .get()
+        .await
+        .map_err(|error| no_credentials(&error))?;
     let shared = SharedCredentialsProvider::new(identities.clone());
     let sdk = loaded.into_builder().credentials_provider(shared).build();
     Ok((sdk, identities))
 }
 
-fn none(error: &CredentialsError) -> Error {
+fn no_credentials(error: &CredentialsError) -> Error {
     Error::Credentials(DisplayErrorContext(error).to_string())
 }

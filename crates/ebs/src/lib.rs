@@ -11,12 +11,12 @@
 //! # What is asked again
 //! | it failed with | then |
 //! |---|---|
-//! | no connection, no answer, 5xx, "Failed to read block data", two writers of one block | again, after a random pause of up to 0.1 s that doubles up to 2 s, for 120 s in all |
+//! | no connection, no answer, 5xx, a proxy's 408, 421 or 425, "Failed to read block data", two writers of one block | again, after a random pause of up to 0.1 s that doubles up to 2 s, for 120 s in all |
 //! | a throttle | the same, with fewer requests under way |
 //! | an unknown snapshot, on writes | again for the first 120 s of the snapshot's life |
 //! | a wrong checksum of a block that was put | the block is hashed again, and put again once |
 //! | a wrong checksum of a block that was read | again, at most 8 times |
-//! | an expired signature | again, at most three times |
+//! | an expired signature | again, at most three times; what the SDK's client does not send, by the service's clock |
 //! | a void block token | the blocks are listed again |
 //! | anything else | the whole upload ends at once |
 //!

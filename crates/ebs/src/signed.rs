@@ -3,7 +3,7 @@
 //!
 //! They are of two kinds. EC2's, because the SDK for EC2 is a million lines. And putting a block,
 //! which is what uploads do all the time: the SDK's client took a fifth of their CPU for it, beside
-//! reading, hashing and sending, and this takes less than a tenth.
+//! reading, hashing and sending, and this takes less than half of that.
 
 use crate::failure::{Failure, Kind};
 use aws::Connection;
