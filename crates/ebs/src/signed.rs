@@ -22,7 +22,8 @@ use aws_smithy_types::date_time::Format;
 use bytes::Bytes;
 use std::fmt::Display;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 /// One service of AWS.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Signed {
     connector: SharedHttpConnector,
     /// Seconds that the service's clock is ahead of ours.
     ahead: AtomicI64,
+    /// When the service last said that it has failed.
+    failed: Mutex<Option<Instant>>,
 }
 
 /// A request's body.
@@ -58,6 +61,9 @@ pub(crate) struct Answer {
 const USER_AGENT: &str = concat!("rehost/", env!("CARGO_PKG_VERSION"));
 /// A page of 1000 snapshots with 50 tags each is some 15 MiB at the very most.
 const MAX_ANSWER: usize = 32 << 20;
+/// So long after a service failed the connections of its answers are looked at. To do so always
+/// takes a fortieth of an upload's CPU.
+const SICK: Duration = Duration::from_secs(60);
 
 impl Signed {
     /// The service that answers at `url`.
@@ -68,6 +74,7 @@ impl Signed {
             url: format!("{}/", url.trim_end_matches('/')),
             connector: aws.connector(),
             ahead: AtomicI64::new(0),
+            failed: Mutex::default(),
         }
     }
 
@@ -81,8 +88,10 @@ impl Signed {
         payload: Payload,
     ) -> Result<Answer, Failure> {
         let mut request = self.signed(method, path, headers, payload).await?;
-        let connection = CaptureSmithyConnection::new();
-        request.add_extension(connection.clone());
+        let connection = self.is_sick().then(CaptureSmithyConnection::new);
+        if let Some(connection) = &connection {
+            request.add_extension(connection.clone());
+        }
         let response = self.connector.call(request).await.map_err(|error| {
             let message = DisplayErrorContext(&error).to_string();
             if error.is_timeout() {
@@ -92,11 +101,12 @@ impl Signed {
             }
         })?;
         let status = response.status().as_u16();
-        // What is behind the connection is sick, so another attempt shall take another one.
-        if (500..=504).contains(&status)
-            && let Some(connection) = connection.get()
-        {
-            connection.poison();
+        if (500..=504).contains(&status) {
+            *self.failed() = Some(Instant::now());
+            // What is behind the connection is sick, so another attempt shall take another one.
+            if let Some(connection) = connection.and_then(|connection| connection.get()) {
+                connection.poison();
+            }
         }
         // A signature may be refused for its time.
         if matches!(status, 400 | 401 | 403)
@@ -111,6 +121,16 @@ impl Signed {
             error_type: error_type.map(str::to_owned),
             body: read(response.into_body()).await?,
         })
+    }
+
+    /// Whether the service failed not long ago.
+    fn is_sick(&self) -> bool {
+        self.failed().is_some_and(|failed| failed.elapsed() < SICK)
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Option<Instant>> {
+        // Whole at any time.
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The service's time, as far as it told.
@@ -281,11 +301,11 @@ mod tests {
 
     #[test]
     fn a_sick_connection_is_left_and_the_services_clock_is_followed() {
-        let (url, told) = service(&[201, 503, 403, 201, 201]);
+        let (url, told) = service(&[201, 503, 503, 403, 201, 201]);
         let aws = connection(&url);
         let signed = Signed::new(&aws, "ebs", &url);
         let mut seen = Vec::new();
-        for _ in 0..5 {
+        for _ in 0..6 {
             let block = Payload::Block(Bytes::from_static(b"block"));
             aws.handle()
                 .block_on(signed.send("PUT", "snapshots/snap-1/blocks/0", &[], block))
@@ -294,7 +314,15 @@ mod tests {
             seen.push((number, date.starts_with("20310101T")));
         }
         let (ours, theirs) = (false, true);
-        let expected = [(0, ours), (0, ours), (1, ours), (1, theirs), (1, theirs)];
+        // The first failure may be a hiccup.
+        let expected = [
+            (0, ours),
+            (0, ours),
+            (0, ours),
+            (1, ours),
+            (1, theirs),
+            (1, theirs),
+        ];
         assert_eq!(seen, expected);
     }
 
