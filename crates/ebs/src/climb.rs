@@ -71,6 +71,10 @@ const START: u32 = 8;
 /// Answers that take so many seconds on average have waited in no queue worth the name: nothing is
 /// won with fewer at a time than at the start.
 const QUICK: f64 = 0.02;
+/// So many answers in a second are all that the service gives for one snapshot, and no account can
+/// have that quota raised (L-1774F84A for puts, L-028ACFB9 for gets). If they are quick besides, it
+/// is the machine that sets the rate, and more at a time would only make connections.
+const PLENTY: f64 = 1000.0;
 /// The least answers and the least time that tell a rate.
 const ANSWERS: u32 = 16;
 const TIME: Duration = Duration::from_millis(100);
@@ -244,7 +248,8 @@ impl Climb {
     }
 
     fn grow(&mut self, below: Level, first: bool, now: Instant) -> Phase {
-        if below.limit >= self.most || f64::from(below.limit) > below.rate * self.patience {
+        let long = f64::from(below.limit) > below.rate * self.patience;
+        if below.limit >= self.most || long || (below.is_quick() && below.rate >= PLENTY) {
             return hold(now, true);
         }
         self.set(below.limit.saturating_mul(2));
@@ -415,6 +420,20 @@ mod tests {
             assert!(!quick || climb.limit() == START, "{climb:?}");
             let answers = service.run(&mut climb, 30.0, MANY);
             assert!(answers > 30.0 * rate * 0.9, "{answers} {climb:?}");
+        }
+    }
+
+    #[test]
+    fn more_than_the_service_gives_is_not_looked_for() {
+        for (latency, plenty) in [(2, true), (7, true), (10, false)] {
+            let mut climb = Climb::new(1, 128, TIMEOUT);
+            let mut service = Service::new(latency, f64::INFINITY);
+            let mut most = 0;
+            for _ in 0..100 {
+                service.run(&mut climb, 0.2, MANY);
+                most = most.max(climb.limit());
+            }
+            assert_eq!(most == START, plenty, "{most} {climb:?}");
         }
     }
 
