@@ -32,8 +32,8 @@ const LINE: u64 = 2_500_000;
 const LINE_BYTES: usize = 64 << 20;
 const SPARSE: u64 = 1 << 40;
 const ROUNDS: usize = 5;
-/// Without latency, where what the host does besides shows most: two medians of five differ by a
-/// tenth.
+/// Without latency, where what the host does besides shows most: two medians of five differ by
+/// some 7 %.
 const MORE_ROUNDS: usize = 9;
 const KEY: &str = "AKIAREHOSTBENCH";
 const SECRET: &str = "a-secret-of-the-bench";

@@ -72,8 +72,9 @@ const START: u32 = 8;
 /// won with fewer at a time than at the start.
 const QUICK: f64 = 0.02;
 /// So many answers in a second are all that the service gives for one snapshot, and no account can
-/// have that quota raised (L-1774F84A for puts, L-028ACFB9 for gets). If they are quick besides, it
-/// is the machine that sets the rate, and more at a time would only make connections.
+/// have that quota raised (L-1774F84A for puts, L-028ACFB9 for gets). If they are quick besides, more
+/// at a time would only make connections; if not, the next ones may be slower, and more at a time
+/// are a reserve for that.
 const PLENTY: f64 = 1000.0;
 /// The least answers and the least time that tell a rate.
 const ANSWERS: u32 = 16;
