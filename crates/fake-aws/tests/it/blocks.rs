@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fake_aws::{BLOCK, Chance, Config, FakeAws, Faults, Signatures};
 use sha2::{Digest, Sha256};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -232,16 +232,18 @@ fn a_block_that_is_coming_in_cannot_be_written_by_another() {
     let mut slow = TcpStream::connect(fake.address()).expect("a connection");
     let head = format!(
         "PUT /snapshots/{id}/blocks/5 HTTP/1.1\r\nhost: x\r\nx-amz-data-length: 524288\r\n\
-         x-amz-checksum: {}\r\nx-amz-checksum-algorithm: SHA256\r\ncontent-length: 524288\r\n\r\n",
+         x-amz-checksum: {}\r\nx-amz-checksum-algorithm: SHA256\r\ncontent-length: 524288\r\n\
+         expect: 100-continue\r\n\r\n",
         checksum(&block(1))
     );
     slow.write_all(head.as_bytes()).expect("sent");
+    // The body is asked for once the block is claimed. Without waiting for that, the other put
+    // could be the first, and this one the one that is refused.
+    let mut go_on = [0; 12];
+    slow.read_exact(&mut go_on).expect("an answer to the head");
+    assert_eq!(&go_on, b"HTTP/1.1 100");
     slow.write_all(&[1; 1000]).expect("sent");
-    // It is claimed once the head has arrived.
-    let conflict = eventually(|| {
-        let answer = put(&fake, &id, 5, &block(2));
-        (answer.status != 201).then_some(answer)
-    });
+    let conflict = put(&fake, &id, 5, &block(2));
     refused(
         &conflict,
         400,
