@@ -9,22 +9,24 @@
 //! | zeros: no parent has the block, not encrypted | anything but zeros |
 //! | nothing defined: no parent has the block, encrypted | anything that the disk calls data; a hole with [`Job::zero_fill`] |
 
+mod room;
 mod walk;
 
-use crate::index::{self, Index, Record, ZERO};
+use crate::index::{self, Digest, Index, Record, ZERO};
+use crate::sha256;
 use crate::zeros::is_zero;
 use crate::{BLOCK, Error, Job, MAX_DISK, Outcome, SnapshotSink};
-use block::BlockRead;
 use ondisk::width::{u64_of, usize_of};
 use ondisk::{Interrupt, Progress};
 use rayon::prelude::*;
-use sha2::{Digest as _, Sha256};
+use room::Room;
 use walk::{Seen, Unit, Walk};
 
 /// Reads, hashes and compares blocks on all threads and puts the ones that the snapshot needs.
 ///
-/// Holes are not read. In memory are a unit of the disk for each thread, at most 4 MiB; 36 bytes for
-/// each block that is put and for each in the index; and what the sink holds.
+/// Holes are not read. In memory are the blocks that each thread hashes together, 4 MiB, and as much
+/// again where the disk is decompressed in pieces larger than a block; 36 bytes for each block that
+/// is put and for each in the index; and what the sink holds.
 ///
 /// # Errors
 /// [`Error::TooLarge`], [`Error::Block`] if the disk cannot be read, [`Error::Put`] if the sink
@@ -35,6 +37,17 @@ pub fn run(
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<Outcome, Error> {
+    run_together(job, sink, progress, interrupt, sha256::together())
+}
+
+/// [`run`], with so many blocks read and hashed together.
+fn run_together(
+    job: &Job<'_>,
+    sink: &dyn SnapshotSink,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+    together: u32,
+) -> Result<Outcome, Error> {
     let size = job.disk.size();
     let disk_blocks = disk_blocks(size)?;
     let before = sink.put_before();
@@ -44,7 +57,7 @@ pub fn run(
             disk_blocks,
         });
     }
-    let mut walk = Walk::new(job, before, disk_blocks);
+    let mut walk = Walk::new(job, before, disk_blocks, together);
     let task = progress.start("storing", ondisk::Unit::Bytes, Some(walk.total()));
     let mut outcome = Outcome::default();
     loop {
@@ -55,11 +68,15 @@ pub fn run(
         }
         let results: Vec<(Vec<Record>, u64)> = batch
             .par_iter()
-            .map_init(Vec::new, |buf, unit| {
+            .map_init(Room::default, |room, unit| {
                 interrupt.check()?;
-                let read = unit.read(job.disk, buf)?;
-                let put = decide(job, sink, unit, buf)?;
-                task.advance(unit.advance);
+                let blocks = u64_of(unit.blocks.len()).saturating_mul(BLOCK);
+                task.advance(unit.advance.saturating_sub(blocks));
+                let (contents, read) = room.read(job.disk, unit)?;
+                let put = decide(job, sink, unit, contents, &|| {
+                    task.advance(BLOCK);
+                    Ok(interrupt.check()?)
+                })?;
                 Ok((put, read))
             })
             .collect::<Result<_, Error>>()?;
@@ -90,19 +107,19 @@ pub fn disk_blocks(size: u64) -> Result<u32, Error> {
 }
 
 /// Puts the blocks of a unit that the snapshot needs, and says which ones it has of its own.
+///
+/// `contents` are the blocks' where the unit was read; those that are put are taken out of it.
+/// `after` each block it may be told to end.
 fn decide(
     job: &Job<'_>,
     sink: &dyn SnapshotSink,
     unit: &Unit,
-    buf: &mut Vec<u8>,
+    contents: &mut [Vec<u8>],
+    after: &dyn Fn() -> Result<(), Error>,
 ) -> Result<Vec<Record>, Error> {
     let mut own = Vec::new();
-    for (at, block) in unit.blocks.clone().enumerate() {
-        let start = at.saturating_mul(usize_of(BLOCK));
-        // A hole has no bytes.
-        let content = buf.get(start..start.saturating_add(usize_of(BLOCK)));
-        let content = content.filter(|bytes| !is_zero(bytes));
-        let digest = content.map_or(ZERO, |bytes| Sha256::digest(bytes).into());
+    let digests = digests(unit.blocks.len(), contents);
+    for (at, (block, digest)) in unit.blocks.clone().zip(digests).enumerate() {
         let put_before = index::find(sink.put_before(), block);
         let inherited = job.parent.and_then(|parent| parent.get(block));
         let present = match put_before.or(inherited) {
@@ -111,47 +128,38 @@ fn decide(
             None => digest == ZERO,
         };
         if !present {
-            let mut spare = sink.buffer();
-            let content = match content {
-                // The only block of the unit needs no copy.
-                Some(bytes) if bytes.len() == buf.len() => std::mem::replace(buf, spare),
-                Some(bytes) => {
-                    spare.clear();
-                    spare.extend_from_slice(bytes);
-                    spare
-                }
-                None => {
-                    spare.clear();
-                    spare.resize(usize_of(BLOCK), 0);
-                    spare
-                }
-            };
+            let mut content = sink.buffer();
+            if let Some(read) = contents.get_mut(at) {
+                std::mem::swap(read, &mut content);
+            } else {
+                content.clear();
+                content.resize(usize_of(BLOCK), 0);
+            }
             sink.put(block, digest, content)
                 .map_err(|source| Error::Put { block, source })?;
         }
         if !present || put_before.is_some() {
             own.push((block, digest));
         }
+        after()?;
     }
     Ok(own)
 }
 
-impl Unit {
-    /// Reads the unit into `buf`, whole blocks; says how many bytes that were of the disk.
-    fn read(&self, disk: &dyn BlockRead, buf: &mut Vec<u8>) -> Result<u64, Error> {
-        if self.seen == Seen::Hole {
-            buf.clear();
-            return Ok(0);
+/// The digests of the blocks of a unit, of zeros where nothing was read.
+fn digests(blocks: usize, contents: &[Vec<u8>]) -> Vec<Digest> {
+    let mut digests = vec![ZERO; blocks];
+    let (mut places, mut messages) = (Vec::new(), Vec::new());
+    for (place, content) in digests.iter_mut().zip(contents) {
+        if !is_zero(content) {
+            places.push(place);
+            messages.push(content.as_slice());
         }
-        let start = u64::from(self.blocks.start).saturating_mul(BLOCK);
-        let end = u64::from(self.blocks.end).saturating_mul(BLOCK);
-        buf.resize(usize_of(end.saturating_sub(start)), 0);
-        let len = usize_of(end.min(disk.size()).saturating_sub(start));
-        let (content, padding) = buf.split_at_mut(len);
-        disk.read_at(start, content)?;
-        padding.fill(0);
-        Ok(u64_of(len))
     }
+    for (place, digest) in places.into_iter().zip(sha256::digests(&messages)) {
+        *place = digest;
+    }
+    digests
 }
 
 #[cfg(test)]

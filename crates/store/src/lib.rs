@@ -57,6 +57,7 @@ mod job;
 mod lock;
 mod manifest;
 mod read;
+mod sha256;
 mod write;
 mod zeros;
 

@@ -54,7 +54,8 @@ pub struct Written {
 
 impl Store {
     /// Makes a snapshot of `disk`. Holes are not read; blocks are read, hashed and compressed on
-    /// all cores, with one block in memory for each. Nothing is removed from the store meanwhile.
+    /// all cores, with as much memory as [`engine::run`] says. Nothing is removed from the store
+    /// meanwhile.
     ///
     /// # Errors
     /// [`Error::NoSnapshot`] for a parent that is not there, [`Error::Block`] if the disk cannot be

@@ -1,7 +1,8 @@
 use super::*;
 use crate::{Digest, SinkError};
-use block::{Extent, ExtentKind, Memory};
+use block::{BlockRead, Extent, ExtentKind, Memory};
 use ondisk::NoProgress;
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -90,13 +91,32 @@ fn job(disk: &dyn BlockRead) -> Job<'_> {
     }
 }
 
-/// What is put, as block and byte, and the outcome.
+/// What is put, as block and byte, and the outcome; the same however many blocks are hashed together.
 fn done(job: &Job<'_>, before: &[Record]) -> (Vec<(u32, u8)>, Outcome) {
+    let one_by_one = done_together(job, before, 1);
+    assert_eq!(done_together(job, before, 8), one_by_one);
+    one_by_one
+}
+
+/// What each of the two runs of [`done`] has read, ascending.
+fn reads_of_both(disk: &Disk) -> Vec<Range<u64>> {
+    let mut reads = std::mem::take(&mut *disk.reads.lock().unwrap());
+    reads.sort_by_key(|range| range.start);
+    let (pairs, rest) = reads.as_chunks();
+    assert!(
+        rest.is_empty() && pairs.iter().all(|[a, b]| a == b),
+        "{reads:?}"
+    );
+    pairs.iter().map(|[read, _]| read.clone()).collect()
+}
+
+fn done_together(job: &Job<'_>, before: &[Record], together: u32) -> (Vec<(u32, u8)>, Outcome) {
     let sink = Sink {
         before: before.to_vec(),
         ..Sink::default()
     };
-    let outcome = run(job, &sink, &NoProgress, &Interrupt::default()).unwrap();
+    let interrupt = Interrupt::default();
+    let outcome = run_together(job, &sink, &NoProgress, &interrupt, together).unwrap();
     (
         sink.put.into_inner().unwrap().into_iter().collect(),
         outcome,
@@ -120,9 +140,7 @@ fn without_a_parent_zeros_are_left_out_and_holes_are_not_read() {
     assert_eq!(outcome.put, records(&put));
     assert_eq!(outcome.index.records(), outcome.put);
     assert_eq!(outcome.read, 3 * BLOCK);
-    let mut reads = disk.reads.into_inner().unwrap();
-    reads.sort_by_key(|range| range.start);
-    assert_eq!(reads, [0..1, 2..3, 3..4]);
+    assert_eq!(reads_of_both(&disk), [0..1, 2..3, 3..4]);
 }
 
 #[test]
@@ -261,37 +279,48 @@ fn an_interrupted_run_goes_on_and_what_changed_since_is_put_again() {
 
 #[test]
 fn what_is_decompressed_at_once_is_read_at_once() {
-    let mut blocks = vec![Some(3); 11];
-    blocks[5] = HOLE;
+    let mut blocks: Vec<_> = (1..20).map(Some).collect();
+    for hole in [5, 8, 9] {
+        blocks[hole] = HOLE;
+    }
+    blocks[13] = Some(0);
     let mut disk = disk(&blocks);
     disk.size -= 100;
     for (granule, expected) in [
-        (4 * BLOCK, &[0..4, 4..5, 6..8, 8..11][..]),
-        (1 << 40, &[0..5, 6..8, 8..11]),
+        (4 * BLOCK, &[0..4, 4..5, 6..8, 10..12, 12..16, 16..19][..]),
+        (1 << 40, &[0..5, 6..8, 10..16, 16..19]),
     ] {
         disk.granule = granule;
         let put = done(&job(&disk), &[]).0;
-        assert_eq!(put.len(), 10);
-        let mut reads = std::mem::take(&mut *disk.reads.lock().unwrap());
-        reads.sort_by_key(|range| range.start);
-        assert_eq!(reads, expected, "{granule}");
+        let numbers = (0..5).chain(6..8).chain(10..13).chain(14..19);
+        let all: Vec<_> = numbers
+            .map(|at| (at, u8::try_from(at).unwrap() + 1))
+            .collect();
+        assert_eq!(put, all);
+        assert_eq!(reads_of_both(&disk), expected, "{granule}");
     }
 }
 
 #[test]
-fn the_end_of_the_disk_is_followed_by_zeros_whatever_the_buffer_held() {
-    let mut disk = disk(&[Some(1), Some(2)]);
+fn the_end_of_the_disk_is_followed_by_zeros_whatever_the_buffers_held() {
+    let mut disk = disk(&[Some(9), Some(9), Some(1), Some(2)]);
     disk.size -= 100;
-    let unit = Unit {
-        blocks: 0..2,
-        seen: Seen::Data,
-        advance: 0,
-    };
-    let mut buf = vec![9; usize_of(3 * BLOCK)];
-    assert_eq!(unit.read(&disk, &mut buf).unwrap(), 2 * BLOCK - 100);
-    let (content, padding) = buf.split_at(usize_of(2 * BLOCK - 100));
-    assert_eq!((content[0], content.last()), (1, Some(&2)));
-    assert_eq!(padding, [0; 100]);
+    for piece in [1, 2] {
+        let unit = |blocks| Unit {
+            blocks,
+            seen: Seen::Data,
+            advance: 0,
+            piece,
+        };
+        let mut room = Room::default();
+        room.read(&disk, &unit(0..2)).unwrap();
+        let (contents, read) = room.read(&disk, &unit(2..4)).unwrap();
+        assert_eq!((contents.len(), read), (2, 2 * BLOCK - 100));
+        assert!(contents[0].iter().all(|byte| *byte == 1));
+        let (content, padding) = contents[1].split_at(usize_of(BLOCK - 100));
+        assert!(content.iter().all(|byte| *byte == 2));
+        assert_eq!(padding, [0; 100]);
+    }
 }
 
 #[test]

@@ -21,10 +21,12 @@ pub(super) struct Unit {
     pub(super) seen: Seen,
     /// Bytes to be looked at from the end of the unit before to the end of this one.
     pub(super) advance: u64,
+    /// Blocks of the grid on which is read at once what is decompressed at once.
+    pub(super) piece: u32,
 }
 
-/// Most blocks of a unit: 4 MiB, twice what any compressed format takes as one piece.
-const MAX_BLOCKS: u64 = 8;
+/// Most blocks of a piece: 4 MiB, twice what any compressed format takes as one.
+const MAX_PIECE: u32 = 8;
 
 /// Walks the blocks of which something may have to be put, in ascending order; ends after the first
 /// error.
@@ -40,7 +42,9 @@ pub(super) struct Walk<'a> {
     said: (Seen, u32),
     /// The block that did not fit into the last unit.
     next: Option<(u32, Seen)>,
-    /// Blocks of the grid on which units lie: what is decompressed at once is read at once.
+    /// Blocks of the grid on which is read at once what is decompressed at once.
+    piece: u32,
+    /// Blocks of the grid on which units lie: a piece, or several where blocks are hashed together.
     cell: u32,
     /// Bytes of all looks.
     total: u64,
@@ -52,13 +56,21 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(job: &'a Job<'a>, before: &'a [Record], disk_blocks: u32) -> Self {
+    /// Units are of so many blocks `together`, rounded to pieces.
+    pub(super) fn new(
+        job: &'a Job<'a>,
+        before: &'a [Record],
+        disk_blocks: u32,
+        together: u32,
+    ) -> Self {
         let looks = looks(job, before, disk_blocks);
         let blocks = looks
             .iter()
             .map(|look| u64::from(look.end.saturating_sub(look.start)));
         let total = blocks.sum::<u64>().saturating_mul(BLOCK);
-        let cell = job.disk.granule().div_ceil(BLOCK).clamp(1, MAX_BLOCKS);
+        let piece = u32::try_from(job.disk.granule().div_ceil(BLOCK)).unwrap_or(MAX_PIECE);
+        let piece = piece.clamp(1, MAX_PIECE);
+        let pieces = together.checked_div(piece).unwrap_or(1).max(1);
         let mut looks = looks.into_iter();
         Self {
             job,
@@ -68,7 +80,8 @@ impl<'a> Walk<'a> {
             looks,
             said: (Seen::Hole, 0),
             next: None,
-            cell: u32::try_from(cell).unwrap_or(1),
+            piece,
+            cell: piece.saturating_mul(pieces),
             total,
             told: 0,
             passed: 0,
@@ -183,6 +196,7 @@ impl<'a> Walk<'a> {
             blocks,
             seen,
             advance,
+            piece: self.piece,
         }))
     }
 }
