@@ -76,6 +76,9 @@ const QUICK: f64 = 0.02;
 /// at a time would only make connections; if not, the next ones may be slower, and more at a time
 /// are a reserve for that.
 const PLENTY: f64 = 1000.0;
+/// What a service gets at a time, at least, from which these come. That is a twelfth more of them
+/// than with [`START`], which is less than a measurement tells.
+const ENOUGH: u32 = 16;
 /// The least answers and the least time that tell a rate.
 const ANSWERS: u32 = 16;
 const TIME: Duration = Duration::from_millis(100);
@@ -215,6 +218,7 @@ impl Climb {
             }
             Phase::Start { warm: false } if here.is_quick() => Phase::Start { warm: true },
             Phase::Start { .. } => self.grow(here, true, now),
+            Phase::Grow { .. } if here.is_plenty() => self.grow(here, false, now),
             Phase::Grow { below, first, vain } if rate < below.rate * GAIN && vain < VAIN => {
                 let vain = vain.saturating_add(1);
                 Phase::Grow { below, first, vain }
@@ -229,6 +233,7 @@ impl Climb {
                 }
             }
             Phase::Grow { .. } => self.grow(here, false, now),
+            Phase::Shrink { .. } if here.is_plenty() => self.shrink(here, now),
             Phase::Shrink { enough } if rate < enough.rate * LOSS => {
                 self.set(enough.limit);
                 hold(now, false)
@@ -250,7 +255,11 @@ impl Climb {
 
     fn grow(&mut self, below: Level, first: bool, now: Instant) -> Phase {
         let long = f64::from(below.limit) > below.rate * self.patience;
-        if below.limit >= self.most || long || (below.is_quick() && below.rate >= PLENTY) {
+        if below.is_plenty() {
+            self.set(below.limit.max(ENOUGH));
+            return hold(now, true);
+        }
+        if below.limit >= self.most || long {
             return hold(now, true);
         }
         self.set(below.limit.saturating_mul(2));
@@ -259,10 +268,15 @@ impl Climb {
     }
 
     fn shrink(&mut self, enough: Level, now: Instant) -> Phase {
-        if enough.limit <= self.least || (enough.limit <= START && enough.is_quick()) {
+        let few = match enough {
+            _ if enough.is_plenty() => ENOUGH,
+            _ if enough.is_quick() => START,
+            _ => self.least,
+        };
+        if enough.limit <= few.max(self.least) {
             return hold(now, false);
         }
-        self.set(enough.limit / 2);
+        self.set((enough.limit / 2).max(few));
         Phase::Shrink { enough }
     }
 
@@ -279,6 +293,10 @@ impl Climb {
 impl Level {
     fn is_quick(self) -> bool {
         f64::from(self.limit) <= self.rate * QUICK
+    }
+
+    fn is_plenty(self) -> bool {
+        self.is_quick() && self.rate >= PLENTY
     }
 }
 
@@ -384,7 +402,7 @@ mod tests {
 
     #[test]
     fn connections_that_take_long_to_make_are_waited_for() {
-        for (latency, connect) in [(75, 0.2), (75, 0.6), (20, 0.15)] {
+        for (latency, connect) in [(75, 0.2), (75, 0.6), (25, 0.15)] {
             let mut climb = Climb::new(1, 128, TIMEOUT);
             let mut service = Service::new(latency, f64::INFINITY);
             service.connect = connect;
@@ -415,10 +433,13 @@ mod tests {
             let mut climb = Climb::new(1, 128, TIMEOUT);
             let mut service = Service::new(latency, rate);
             service.run(&mut climb, 10.0 + 200.0 / rate, MANY);
-            assert!(climb.limit() <= 8, "{climb:?}");
             // But what answers at once is not left with nothing to do.
             let quick = rate > 8.0 / QUICK;
-            assert!(!quick || climb.limit() == START, "{climb:?}");
+            if quick {
+                assert_eq!(climb.limit(), ENOUGH, "{climb:?}");
+            } else {
+                assert!(climb.limit() <= START, "{climb:?}");
+            }
             let answers = service.run(&mut climb, 30.0, MANY);
             assert!(answers > 30.0 * rate * 0.9, "{answers} {climb:?}");
         }
@@ -426,7 +447,9 @@ mod tests {
 
     #[test]
     fn more_than_the_service_gives_is_not_looked_for() {
-        for (latency, plenty) in [(2, true), (7, true), (10, false)] {
+        // Sixteen at a time are a thousand a second up to 16 ms, and 32 from there on; those are
+        // tried already where the first measurement has the change from eight in it.
+        for (latency, tried, kept) in [(2, 16, 16), (12, 16, 16), (15, 32, 16), (17, 32, 32)] {
             let mut climb = Climb::new(1, 128, TIMEOUT);
             let mut service = Service::new(latency, f64::INFINITY);
             let mut most = 0;
@@ -434,8 +457,25 @@ mod tests {
                 service.run(&mut climb, 0.2, MANY);
                 most = most.max(climb.limit());
             }
-            assert_eq!(most == START, plenty, "{most} {climb:?}");
+            assert_eq!((most, climb.limit()), (tried, kept), "{climb:?}");
         }
+        let mut climb = Climb::new(1, 128, TIMEOUT);
+        Service::new(25, f64::INFINITY).run(&mut climb, 5.0, MANY);
+        assert_eq!(climb.limit(), 128, "{climb:?}");
+    }
+
+    #[test]
+    fn what_gives_plenty_with_more_at_a_time_gets_more() {
+        // Eight at a time are 930 in a second, and no number is more than 1050.
+        let mut climb = Climb::new(1, 128, TIMEOUT);
+        let mut service = Service::new(0, 1050.0);
+        service.latency = 8.0 / 930.0;
+        let mut at_most_eight = 0;
+        for _ in 0..300 {
+            service.run(&mut climb, 0.2, MANY);
+            at_most_eight += u32::from(climb.limit() <= START);
+        }
+        assert!(at_most_eight < 15, "{at_most_eight} {climb:?}");
     }
 
     #[test]
